@@ -1,0 +1,2 @@
+//! blastdoor.
+fn main() {}

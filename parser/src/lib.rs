@@ -1,0 +1,2 @@
+//! Reads bytes. Filled by the parser work.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Knows policies.
+#![forbid(unsafe_code)]
