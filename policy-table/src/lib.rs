@@ -1,2 +1,20 @@
-//! Knows policies.
+//! Knows policies, never sees a packet.
+//!
+//! ```text
+//! files ─ Snapshot::load ─ Snapshot ─┬─ Table::compile ─ Table ── judge, judge_http     (constant time, on the packet path)
+//!                                    └─ oracle                                          (slow, obvious, in the tests)
+//! ```
+//! Arrives: the Kubernetes and Cilium objects people already have. Leaves: a [`Table`], immutable, shared by `Arc`, that
+//! says who may talk to whom and what they may say. Invariants: a policy that cannot be enforced as written is refused
+//! with its place, never taken in part; whatever is unknown is denied; nothing here does I/O but [`Snapshot::load`], and
+//! nothing on the judging side allocates, locks or fails.
 #![forbid(unsafe_code)]
+
+pub mod label;
+pub mod rule;
+pub mod selector;
+pub mod snapshot;
+mod identity;
+
+pub use identity::{Identities, Identity};
+pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
