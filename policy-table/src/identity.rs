@@ -119,7 +119,11 @@ impl Identities {
 
 /// The next free number; past the end it is `UNKNOWN`, which no rule allows.
 fn next(first: u32, used: usize, end: u32) -> u32 {
-    u32::try_from(used).ok().and_then(|used| first.checked_add(used)).filter(|n| *n < end).unwrap_or(0)
+    u32::try_from(used)
+        .ok()
+        .and_then(|used| first.checked_add(used))
+        .filter(|n| *n < end)
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -143,7 +147,11 @@ mod tests {
         let world = Labels::reserved(&["world"]);
         let one = identities.of_prefix("10.1.2.3/8".parse().unwrap(), &world);
         assert!(one.is_cidr() && !one.is_reserved());
-        assert_eq!(identities.of_prefix("10.0.0.0/8".parse().unwrap(), &world), one, "host bits do not count");
+        assert_eq!(
+            identities.of_prefix("10.0.0.0/8".parse().unwrap(), &world),
+            one,
+            "host bits do not count"
+        );
     }
 
     #[test]

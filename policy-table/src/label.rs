@@ -83,7 +83,9 @@ impl Labels {
 
     /// The first label with this key, of this source (`None`: of any source).
     pub fn find(&self, source: Option<&str>, key: &str) -> Option<&Label> {
-        self.0.iter().find(|label| label.key == key && source.is_none_or(|source| label.source == source))
+        self.0
+            .iter()
+            .find(|label| label.key == key && source.is_none_or(|source| label.source == source))
     }
 
     /// Whether the reserved label `name` is in the set.
@@ -136,8 +138,14 @@ pub fn is_identity_relevant(key: &str) -> bool {
         "batch.kubernetes.io/controller-uid",
         "etcd_node",
     ];
-    const PREFIX: [&str; 6] =
-        ["io.kubernetes", "kubernetes.io", "k8s.io", "annotation", "topology.kubernetes.io", "io.cilium.k8s."];
+    const PREFIX: [&str; 6] = [
+        "io.kubernetes",
+        "kubernetes.io",
+        "k8s.io",
+        "annotation",
+        "topology.kubernetes.io",
+        "io.cilium.k8s.",
+    ];
     if key.starts_with("app.kubernetes.io") {
         return true;
     }
@@ -161,7 +169,12 @@ mod tests {
 
     #[test]
     fn labels_that_differ_between_replicas_are_left_out() {
-        for key in ["pod-template-hash", "apps.kubernetes.io/pod-index", "x.beta.kubernetes.io/zone", "k8s.io/x"] {
+        for key in [
+            "pod-template-hash",
+            "apps.kubernetes.io/pod-index",
+            "x.beta.kubernetes.io/zone",
+            "k8s.io/x",
+        ] {
             assert!(!is_identity_relevant(key), "{key}");
         }
         for key in ["app.kubernetes.io/name", "app", "k8s-app", "tier"] {

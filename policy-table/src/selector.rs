@@ -136,7 +136,9 @@ impl fmt::Display for Selector {
             let comma = if index == 0 { "" } else { ", " };
             let key = &requirement.key;
             match &requirement.test {
-                Test::In(values) if values.len() == 1 => write!(out, "{comma}{key}={}", values.join("")),
+                Test::In(values) if values.len() == 1 => {
+                    write!(out, "{comma}{key}={}", values.join(""))
+                }
                 Test::In(values) => write!(out, "{comma}{key} in ({})", values.join(",")),
                 Test::NotIn(values) => write!(out, "{comma}{key} not in ({})", values.join(",")),
                 Test::Exists => write!(out, "{comma}{key}"),

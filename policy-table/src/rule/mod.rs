@@ -167,7 +167,7 @@ pub enum Effect {
 }
 
 /// The peers of a clause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peers {
     /// Not restricted (the peer list is absent, and ports or ICMP types are given).
     Anyone,
@@ -178,7 +178,7 @@ pub enum Peers {
 }
 
 /// One way to name peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// By labels, namespace and cluster already filled in.
     Endpoints(Selector),
@@ -203,7 +203,7 @@ pub enum Peer {
 }
 
 /// Which CiliumCIDRGroups.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CidrGroups {
     /// The one of this name.
     Named(String),
@@ -212,7 +212,7 @@ pub enum CidrGroups {
 }
 
 /// Which Services.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePeer {
     /// Their namespace.
     pub namespace: String,
@@ -221,7 +221,7 @@ pub struct ServicePeer {
 }
 
 /// How Services are chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceChoice {
     /// By name.
     Named(String),
@@ -230,7 +230,7 @@ pub enum ServiceChoice {
 }
 
 /// A role traffic can have (`fromEntities`, `toEntities`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Entity {
     /// Everyone.
     All,
@@ -394,9 +394,10 @@ impl HeaderRule {
     /// Without a space the whole text is a name, colon and all, and such a name never occurs: as in Cilium.
     pub fn parse(text: &str) -> Self {
         match text.split_once(' ') {
-            Some((name, value)) => {
-                Self { name: name.strip_suffix(':').unwrap_or(name).to_owned(), value: Some(value.to_owned()) }
-            }
+            Some((name, value)) => Self {
+                name: name.strip_suffix(':').unwrap_or(name).to_owned(),
+                value: Some(value.to_owned()),
+            },
             None => Self { name: text.to_owned(), value: None },
         }
     }
@@ -423,6 +424,8 @@ mod tests {
         for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             assert!(PortProtocol::Any.covers(protocol));
         }
-        assert!(!PortProtocol::Any.covers(Protocol::ICMP) && !PortProtocol::Any.covers(Protocol(47)));
+        assert!(
+            !PortProtocol::Any.covers(Protocol::ICMP) && !PortProtocol::Any.covers(Protocol(47))
+        );
     }
 }

@@ -125,11 +125,17 @@ fn respell(text: &str) -> Result<String, String> {
                 after
             }
             // `--` would be a set difference; RE2 reads a range or a literal.
-            '-' if in_class && after.starts_with('-') => return Err(format!("invalid regular expression {text:?}: \"--\" in a class; write \"\\-\"")),
+            '-' if in_class && after.starts_with('-') => {
+                return Err(format!(
+                    "invalid regular expression {text:?}: \"--\" in a class; write \"\\-\""
+                ));
+            }
             '{' if !in_class => match repetition(after) {
                 Some((length, most)) => {
                     if most > 1000 {
-                        return Err(format!("invalid regular expression {text:?}: repetition above 1000"));
+                        return Err(format!(
+                            "invalid regular expression {text:?}: repetition above 1000"
+                        ));
                     }
                     let body = after.get(..length).unwrap_or_default();
                     out.push('{');
@@ -142,7 +148,8 @@ fn respell(text: &str) -> Result<String, String> {
                 }
             },
             '(' if !in_class && after.starts_with('?') => {
-                flags(after).map_err(|reason| format!("invalid regular expression {text:?}: {reason}"))?;
+                flags(after)
+                    .map_err(|reason| format!("invalid regular expression {text:?}: {reason}"))?;
                 out.push('(');
                 after
             }
@@ -157,7 +164,9 @@ fn respell(text: &str) -> Result<String, String> {
 
 /// Takes an escape whose backslash is gone; returns what follows it.
 fn escape<'t>(after: &'t str, in_class: bool, out: &mut String) -> Result<&'t str, String> {
-    let Some(c) = after.chars().next() else { return Err("invalid regular expression: trailing backslash".to_owned()) };
+    let Some(c) = after.chars().next() else {
+        return Err("invalid regular expression: trailing backslash".to_owned());
+    };
     let rest = after.get(c.len_utf8()..).unwrap_or_default();
     match c {
         'Q' if !in_class => {
@@ -166,7 +175,12 @@ fn escape<'t>(after: &'t str, in_class: bool, out: &mut String) -> Result<&'t st
             return Ok(rest);
         }
         'E' if !in_class => {}
-        'C' => return Err("invalid regular expression: \\C matches half a character and is not taken".to_owned()),
+        'C' => {
+            return Err(
+                "invalid regular expression: \\C matches half a character and is not taken"
+                    .to_owned(),
+            );
+        }
         // Word edges in regex-syntax, plain characters in RE2.
         '<' | '>' => out.push(c),
         'b' | 'B' if rest.starts_with('{') => {
@@ -208,7 +222,10 @@ fn escape<'t>(after: &'t str, in_class: bool, out: &mut String) -> Result<&'t st
 fn repetition(after: &str) -> Option<(usize, u32)> {
     let body = after.get(..after.find('}')?)?;
     let (least, most) = body.split_once(',').unwrap_or((body, body));
-    let count = |text: &str| (text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty()).then(|| text.parse().unwrap_or(u32::MAX));
+    let count = |text: &str| {
+        (text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty())
+            .then(|| text.parse().unwrap_or(u32::MAX))
+    };
     let least = count(least)?;
     let most = if most.is_empty() { least } else { count(most)? };
     Some((body.len().saturating_add(1), most.max(least)))
@@ -217,11 +234,18 @@ fn repetition(after: &str) -> Option<(usize, u32)> {
 /// Checks what stands behind `(`: a group name or RE2's flags.
 fn flags(after: &str) -> Result<(), String> {
     let body = after.strip_prefix('?').unwrap_or_default();
-    if body.starts_with("P<") || body.starts_with('<') && !body.starts_with("<=") && !body.starts_with("<!") {
+    if body.starts_with("P<")
+        || body.starts_with('<') && !body.starts_with("<=") && !body.starts_with("<!")
+    {
         return Ok(());
     }
     let end = body.find([':', ')']).unwrap_or(body.len());
-    match body.get(..end).unwrap_or_default().chars().find(|c| !matches!(c, 'i' | 'm' | 's' | 'U' | '-')) {
+    match body
+        .get(..end)
+        .unwrap_or_default()
+        .chars()
+        .find(|c| !matches!(c, 'i' | 'm' | 's' | 'U' | '-'))
+    {
         Some(other) => Err(format!("the group flag {other:?} is not RE2's")),
         None => Ok(()),
     }
@@ -243,9 +267,10 @@ fn field_anchors(hir: &Hir) -> Hir {
             Look::WordStartHalfAscii | Look::WordStartHalfUnicode => Look::WordStartHalfAscii,
             Look::WordEndHalfAscii | Look::WordEndHalfUnicode => Look::WordEndHalfAscii,
         }),
-        HirKind::Repetition(repetition) => {
-            Hir::repetition(hir::Repetition { sub: Box::new(field_anchors(&repetition.sub)), ..repetition.clone() })
-        }
+        HirKind::Repetition(repetition) => Hir::repetition(hir::Repetition {
+            sub: Box::new(field_anchors(&repetition.sub)),
+            ..repetition.clone()
+        }),
         // Groups are of no use here; they only cost states.
         HirKind::Capture(capture) => field_anchors(&capture.sub),
         HirKind::Concat(parts) => Hir::concat(parts.iter().map(field_anchors).collect()),
@@ -261,9 +286,30 @@ mod tests {
     #[test]
     fn what_re2_takes_is_taken() {
         for text in [
-            "/public(\\?.*)?", "^/v1/[^/]+$", "GET|POST", "(?i)get", "[[:alpha:]]+", "[[a]x", "[a&&b]", "\\Qa.b\\E/.*",
-            "a{,3}", "a{x", "\\<b\\>", "\\pL+", "\\p{Greek}", "(?P<id>\\d+)", "\\x{41}", "[]a]", "[^]a]", "a{2,5}?",
-            "\\/a\\_b\\-c", "(?:a|b)*", "\\bword\\b", "(?s).*", "[\\d.]+", "{{a}}",
+            "/public(\\?.*)?",
+            "^/v1/[^/]+$",
+            "GET|POST",
+            "(?i)get",
+            "[[:alpha:]]+",
+            "[[a]x",
+            "[a&&b]",
+            "\\Qa.b\\E/.*",
+            "a{,3}",
+            "a{x",
+            "\\<b\\>",
+            "\\pL+",
+            "\\p{Greek}",
+            "(?P<id>\\d+)",
+            "\\x{41}",
+            "[]a]",
+            "[^]a]",
+            "a{2,5}?",
+            "\\/a\\_b\\-c",
+            "(?:a|b)*",
+            "\\bword\\b",
+            "(?s).*",
+            "[\\d.]+",
+            "{{a}}",
         ] {
             assert_eq!(Pattern::new(text).problem(), None, "{text}");
         }
@@ -271,7 +317,10 @@ mod tests {
 
     #[test]
     fn what_re2_refuses_or_we_do_is_a_problem_not_a_match() {
-        for text in ["(", "[a", "a{1001}", "(?=a)", "(?<=a)", "(?<!a)", "\\1x(", "(?x)a b", "\\C", "a\\", "*a", "[b-a]", "\\b{2}"] {
+        for text in [
+            "(", "[a", "a{1001}", "(?=a)", "(?<=a)", "(?<!a)", "\\1x(", "(?x)a b", "\\C", "a\\",
+            "*a", "[b-a]", "\\b{2}",
+        ] {
             assert!(Pattern::new(text).problem().is_some(), "{text}");
         }
     }

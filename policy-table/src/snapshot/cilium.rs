@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Gathering;
 use super::cluster::{self, CidrGroup};
 use super::reader::{Field, Read, Record};
 use super::refusal::{Notice, Severity};
-use super::Gathering;
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
 use crate::rule::pattern::Pattern;
 use crate::rule::{
-    CidrGroups, Clause, Direction, Effect, Entity, HeaderRule, HttpRule, Peer, Peers, Policy, PolicyKind, PortProtocol,
-    PortRule, PortSpec, Ports, Protocol, Rule, Section, ServiceChoice, ServicePeer,
+    CidrGroups, Clause, Direction, Effect, Entity, HeaderRule, HttpRule, Peer, Peers, Policy,
+    PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Protocol, Rule, Section, ServiceChoice,
+    ServicePeer,
 };
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 
@@ -32,7 +33,11 @@ struct Reading<'n> {
     init: bool,
 }
 
-pub(super) fn policy(field: &Field<'_>, file: &Arc<str>, notices: &mut Vec<Notice>) -> Read<Policy> {
+pub(super) fn policy(
+    field: &Field<'_>,
+    file: &Arc<str>,
+    notices: &mut Vec<Notice>,
+) -> Read<Policy> {
     let (namespace, name) = cluster::names(field)?;
     let mut object = field.clone().record()?;
     let clusterwide = object.need("kind")?.string()? == "CiliumClusterwideNetworkPolicy";
@@ -40,7 +45,8 @@ pub(super) fn policy(field: &Field<'_>, file: &Arc<str>, notices: &mut Vec<Notic
         object.take(free);
     }
     let kind = if clusterwide { PolicyKind::CiliumClusterwide } else { PolicyKind::Cilium };
-    let mut reading = Reading { namespace: (!clusterwide).then(|| namespace.clone()), notices, init: false };
+    let mut reading =
+        Reading { namespace: (!clusterwide).then(|| namespace.clone()), notices, init: false };
     let mut rules = Vec::new();
     let spec = object.take("spec");
     let specs = object.take("specs");
@@ -80,20 +86,25 @@ pub(super) fn cidr_group(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     Ok(())
 }
 
-
 fn prefix(field: &Field<'_>) -> Read<IpNet> {
     let text = field.string()?;
     if text.is_empty() {
         return Err(field.refuse("IP must be specified", "write address/length"));
     }
-    let net: IpNet = text.parse().map_err(|_| {
-        field.refuse(format!("unable to parse CIDR: {text:?}"), "write address/length, such as 10.0.0.0/8")
+    let net: IpNet = text.parse().map_err(|_not_one| {
+        field.refuse(
+            format!("unable to parse CIDR: {text:?}"),
+            "write address/length, such as 10.0.0.0/8",
+        )
     })?;
     Ok(net.trunc())
 }
 
 fn not_empty<'a>(field: Option<Field<'a>>) -> Read<Option<Field<'a>>> {
-    field.map(|field| Ok((!field.list()?.is_empty()).then_some(field))).transpose().map(Option::flatten)
+    field
+        .map(|field| Ok((!field.list()?.is_empty()).then_some(field)))
+        .transpose()
+        .map(Option::flatten)
 }
 
 /// A label selector with its keys as Cilium reads them; `source` is given to keys that name none.
@@ -131,8 +142,7 @@ pub(super) fn selector(field: Field<'_>, key: impl Fn(&str) -> SelectorKey) -> R
                 if values.is_empty() {
                     return Ok(());
                 }
-                let reason =
-                    "invalid label selector: values: may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                let reason = "invalid label selector: values: may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
                 Err(operator.refuse(reason, ""))
             };
             let test = match operator.string()? {
@@ -141,7 +151,9 @@ pub(super) fn selector(field: Field<'_>, key: impl Fn(&str) -> SelectorKey) -> R
                 "Exists" => none(&values).map(|()| Test::Exists)?,
                 "DoesNotExist" => none(&values).map(|()| Test::DoesNotExist)?,
                 other => {
-                    let reason = format!("invalid label selector: {other:?} is not a valid label selector operator");
+                    let reason = format!(
+                        "invalid label selector: {other:?} is not a valid label selector operator"
+                    );
                     return Err(operator.refuse(reason, "write In, NotIn, Exists or DoesNotExist"));
                 }
             };
@@ -155,12 +167,17 @@ pub(super) fn selector(field: Field<'_>, key: impl Fn(&str) -> SelectorKey) -> R
 
 /// Label keys as Kubernetes takes them, with Cilium's optional source in front.
 fn check_key(field: &Field<'_>, key: &str) -> Read<()> {
-    let bare = key.strip_prefix('$').unwrap_or_else(|| key.split_once(':').map_or(key, |(_, name)| name));
-    let (prefix, name) = bare.rsplit_once('/').map_or((None, bare), |(prefix, name)| (Some(prefix), name));
+    let bare =
+        key.strip_prefix('$').unwrap_or_else(|| key.split_once(':').map_or(key, |(_, name)| name));
+    let (prefix, name) =
+        bare.rsplit_once('/').map_or((None, bare), |(prefix, name)| (Some(prefix), name));
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let fits = |text: &str, most: usize| {
-        text.len() <= most && edge(text.chars().next()) && edge(text.chars().next_back()) && text.chars().all(inner)
+        text.len() <= most
+            && edge(text.chars().next())
+            && edge(text.chars().next_back())
+            && text.chars().all(inner)
     };
     if fits(name, 317) && prefix.is_none_or(|prefix| fits(prefix, 253)) {
         return Ok(());
@@ -187,16 +204,24 @@ impl Reading<'_> {
         }
         if let Some(nodes) = nodes {
             if subject.is_some() {
-                return Err(nodes.refuse("rule cannot have both EndpointSelector and NodeSelector", ""));
+                return Err(
+                    nodes.refuse("rule cannot have both EndpointSelector and NodeSelector", "")
+                );
             }
             if self.namespace.is_some() {
-                return Err(nodes.refuse("Invalid CiliumNetworkPolicy spec: rule cannot have NodeSelector", ""));
+                return Err(nodes.refuse(
+                    "Invalid CiliumNetworkPolicy spec: rule cannot have NodeSelector",
+                    "",
+                ));
             }
-            let advice = "keep host policies out of the snapshot: the node's own traffic does not pass here";
+            let advice =
+                "keep host policies out of the snapshot: the node's own traffic does not pass here";
             return Err(nodes.refuse("host policies are not enforced here", advice));
         }
         let Some(subject) = subject else {
-            return Err(record.field().refuse("rule must have one of EndpointSelector or NodeSelector", ""));
+            return Err(record
+                .field()
+                .refuse("rule must have one of EndpointSelector or NodeSelector", ""));
         };
         let subject = self.subject(subject)?;
         let mut default_deny = [has_ingress, has_egress];
@@ -237,7 +262,9 @@ impl Reading<'_> {
                 let reason = format!(
                     "CiliumNetworkPolicy endpointSelector matches namespace(s) {values:?}, but the policy's own namespace is {own:?}"
                 );
-                return Err(field.refuse(reason, "a namespaced policy reaches only its own namespace"));
+                return Err(
+                    field.refuse(reason, "a namespaced policy reaches only its own namespace")
+                );
             }
         }
         Ok(selector.and(Requirement::equals(SelectorKey::k8s(POD_NAMESPACE), &own)))
@@ -266,7 +293,12 @@ impl Reading<'_> {
         Ok(filled)
     }
 
-    fn clauses(&mut self, direction: Direction, allow: Option<Field<'_>>, deny: Option<Field<'_>>) -> Read<Vec<Clause>> {
+    fn clauses(
+        &mut self,
+        direction: Direction,
+        allow: Option<Field<'_>>,
+        deny: Option<Field<'_>>,
+    ) -> Read<Vec<Clause>> {
         let mut clauses = Vec::new();
         for (list, effect) in [(allow, Effect::Allow), (deny, Effect::Deny)] {
             let Some(list) = list else { continue };
@@ -297,8 +329,12 @@ impl Reading<'_> {
             let mode = record.need("mode")?;
             if mode.string()? != "disabled" {
                 let way = if direction == Direction::Ingress { "ingress" } else { "egress" };
-                let reason = format!("mutual auth feature is disabled but an {way} auth rule is defined in policy");
-                return Err(mode.refuse(reason, "take authentication out; it is deprecated in Cilium too"));
+                let reason = format!(
+                    "mutual auth feature is disabled but an {way} auth rule is defined in policy"
+                );
+                return Err(
+                    mode.refuse(reason, "take authentication out; it is deprecated in Cilium too")
+                );
             }
             record.finish()?;
         }
@@ -313,32 +349,58 @@ impl Reading<'_> {
     }
 
     /// The peers of an item, `None` if no list of peers is there.
-    fn peers(&mut self, direction: Direction, effect: Effect, record: &mut Record<'_>) -> Read<Option<Peers>> {
+    fn peers(
+        &self,
+        direction: Direction,
+        effect: Effect,
+        record: &mut Record<'_>,
+    ) -> Read<Option<Peers>> {
         let [endpoints, cidr, cidr_set, entities, nodes, groups, requires] = match direction {
-            Direction::Ingress => {
-                ["fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities", "fromNodes", "fromGroups", "fromRequires"]
-            }
-            Direction::Egress => {
-                ["toEndpoints", "toCIDR", "toCIDRSet", "toEntities", "toNodes", "toGroups", "toRequires"]
-            }
+            Direction::Ingress => [
+                "fromEndpoints",
+                "fromCIDR",
+                "fromCIDRSet",
+                "fromEntities",
+                "fromNodes",
+                "fromGroups",
+                "fromRequires",
+            ],
+            Direction::Egress => [
+                "toEndpoints",
+                "toCIDR",
+                "toCIDRSet",
+                "toEntities",
+                "toNodes",
+                "toGroups",
+                "toRequires",
+            ],
         };
         if let Some(requires) = record.take(requires) {
             let name = requires.path.rsplit('.').next().unwrap_or_default().to_owned();
             let reason = format!("{name} was removed in Cilium 1.19");
-            return Err(requires.refuse(reason, "say it with a deny rule, or with matchExpressions in the peers"));
+            return Err(requires
+                .refuse(reason, "say it with a deny rule, or with matchExpressions in the peers"));
         }
         if let Some(nodes) = record.take(nodes) {
             let reason = "FromNodes/ToNodes rules can only be applied when the \"enable-node-selector-labels\" flag is set";
             return Err(nodes.refuse(reason, "use the entities host and remote-node, or CIDRs"));
         }
         if let Some(groups) = record.take(groups) {
-            return Err(groups.refuse("groups of a cloud provider are not resolved here", "write the CIDRs"));
+            return Err(groups
+                .refuse("groups of a cloud provider are not resolved here", "write the CIDRs"));
         }
-        let mut given = vec![record.take(endpoints), record.take(cidr), record.take(cidr_set), record.take(entities)];
+        let mut given = vec![
+            record.take(endpoints),
+            record.take(cidr),
+            record.take(cidr_set),
+            record.take(entities),
+        ];
         if direction == Direction::Egress {
             if let Some(names) = record.take("toFQDNs") {
                 if effect == Effect::Deny {
-                    return Err(names.refuse("toFQDNs is not known in egressDeny", "deny the CIDRs"));
+                    return Err(
+                        names.refuse("toFQDNs is not known in egressDeny", "deny the CIDRs")
+                    );
                 }
                 let reason = "needs addresses learned from DNS, which is not yet supported";
                 return Err(names.refuse(reason, "write the CIDRs of the names"));
@@ -347,19 +409,24 @@ impl Reading<'_> {
         }
         let given: Vec<Field<'_>> = given.into_iter().flatten().collect();
         let Some(first) = given.first() else { return Ok(None) };
-        let filled: Vec<&Field<'_>> = given.iter().filter(|list| !list.node.items().is_empty()).collect();
+        let filled: Vec<&Field<'_>> =
+            given.iter().filter(|list| !list.node.items().is_empty()).collect();
         for list in &given {
             list.list()?;
         }
-        let last_name = |field: &Field<'_>| field.path.rsplit('.').next().unwrap_or_default().to_owned();
+        let last_name =
+            |field: &Field<'_>| field.path.rsplit('.').next().unwrap_or_default().to_owned();
         if let [one, two, ..] = filled.as_slice() {
-            let reason = format!("combining {} and {} is not supported yet", last_name(one), last_name(two));
+            let reason =
+                format!("combining {} and {} is not supported yet", last_name(one), last_name(two));
             return Err(two.refuse(reason, "write two items"));
         }
         let Some(list) = filled.first() else {
             if effect == Effect::Deny {
                 let reason = format!("an empty {} denies nothing", last_name(first));
-                return Err(first.refuse(reason, "take the item out, or take the list out to mean anyone"));
+                return Err(
+                    first.refuse(reason, "take the item out, or take the list out to mean anyone")
+                );
             }
             return Ok(Some(Peers::Nobody));
         };
@@ -410,7 +477,9 @@ impl Reading<'_> {
             let Some(ports) = not_empty(ports)? else { continue };
             let entries = ports.list()?;
             if entries.len() > MOST {
-                return Err(ports.refuse(format!("too many ports, the max is {MOST}"), "write two items"));
+                return Err(
+                    ports.refuse(format!("too many ports, the max is {MOST}"), "write two items")
+                );
             }
             for entry in entries {
                 let (protocol, port) = port_protocol(entry.clone())?;
@@ -420,11 +489,16 @@ impl Reading<'_> {
                             PortProtocol::Any => "ANY".to_owned(),
                             PortProtocol::Is(protocol) => protocol.to_string(),
                         };
-                        let reason = format!("L7 rules can only apply to TCP (not {name}) except for DNS rules");
+                        let reason = format!(
+                            "L7 rules can only apply to TCP (not {name}) except for DNS rules"
+                        );
                         return Err(entry.refuse(reason, "write `protocol: TCP`"));
                     }
                     if port == PortSpec::Every {
-                        return Err(entry.refuse("L7 rules can not be used when a port is 0", "name the ports"));
+                        return Err(entry.refuse(
+                            "L7 rules can not be used when a port is 0",
+                            "name the ports",
+                        ));
                     }
                 }
                 rules.push(PortRule { protocol, port, http: http.clone() });
@@ -437,20 +511,28 @@ impl Reading<'_> {
         let mut record = field.record()?;
         for name in ["kafka", "l7proto", "l7"] {
             if let Some(field) = record.take(name) {
-                let reason = format!("{name} rules were removed in Cilium 1.20 and are not enforced here");
-                return Err(field.refuse(reason, "take the rules section out to allow the port without inspection"));
+                let reason =
+                    format!("{name} rules were removed in Cilium 1.20 and are not enforced here");
+                return Err(field.refuse(
+                    reason,
+                    "take the rules section out to allow the port without inspection",
+                ));
             }
         }
         if let Some(dns) = not_empty(record.take("dns"))? {
             let reason = "DNS rules are not yet supported";
-            return Err(dns.refuse(reason, "take the rules section out to allow the port without inspection"));
+            return Err(dns.refuse(
+                reason,
+                "take the rules section out to allow the port without inspection",
+            ));
         }
         let Some(list) = not_empty(record.take("http"))? else {
             record.finish()?;
             return Ok(None);
         };
         record.finish()?;
-        let rules = list.list()?.into_iter().map(|item| self.http_rule(item)).collect::<Read<Vec<_>>>()?;
+        let rules =
+            list.list()?.into_iter().map(|item| self.http_rule(item)).collect::<Read<Vec<_>>>()?;
         Ok(Some(Arc::new(rules)))
     }
 
@@ -465,8 +547,9 @@ impl Reading<'_> {
             }
             let read = Pattern::new(text);
             if let Some(problem) = read.problem() {
-                let about = field.refuse(problem, "this HTTP rule allows nothing until it is mended");
-                self.notices.push(Notice { severity: Severity::Error, about });
+                let about =
+                    field.refuse(problem, "this HTTP rule allows nothing until it is mended");
+                self.notices.push(Notice { severity: Severity::Error, about: *about });
             }
             *pattern = Some(read);
         }
@@ -490,20 +573,36 @@ impl Reading<'_> {
                     return Err(name.refuse("Header name missing", ""));
                 }
                 if let Some(secret) = entry.take("secret") {
-                    return Err(secret.refuse("secrets are not part of a snapshot", "write the value"));
+                    return Err(
+                        secret.refuse("secrets are not part of a snapshot", "write the value")
+                    );
                 }
-                let value = entry.take("value").map(|value| value.string().map(str::to_owned)).transpose()?;
-                let rule = HeaderRule { name: name.string()?.to_owned(), value: value.filter(|value| !value.is_empty()) };
+                let value = entry
+                    .take("value")
+                    .map(|value| value.string().map(str::to_owned))
+                    .transpose()?;
+                let rule = HeaderRule {
+                    name: name.string()?.to_owned(),
+                    value: value.filter(|value| !value.is_empty()),
+                };
                 match entry.take("mismatch") {
                     None => headers.push(rule),
                     Some(mismatch) => match mismatch.string()? {
                         "" | "FAIL" => headers.push(rule),
                         "LOG" => logged.push(rule),
                         action @ ("ADD" | "DELETE" | "REPLACE") => {
-                            let reason = format!("the action {action} would rewrite the request, which is not done here");
-                            return Err(mismatch.refuse(reason, "leave mismatch out to deny, or write LOG"));
+                            let reason = format!(
+                                "the action {action} would rewrite the request, which is not done here"
+                            );
+                            return Err(
+                                mismatch.refuse(reason, "leave mismatch out to deny, or write LOG")
+                            );
                         }
-                        other => return Err(mismatch.refuse(format!("Invalid header action: {other}"), "")),
+                        other => {
+                            return Err(
+                                mismatch.refuse(format!("Invalid header action: {other}"), "")
+                            );
+                        }
                     },
                 }
                 entry.finish()?;
@@ -532,24 +631,29 @@ fn cidr_rule(field: Field<'_>) -> Read<Peer> {
             let whole = prefix(&cidr)?;
             for (net, entry) in &except {
                 if !whole.contains(net) {
-                    let reason =
-                        format!("allow CIDR prefix {whole} does not contain exclude CIDR prefix {net}");
+                    let reason = format!(
+                        "allow CIDR prefix {whole} does not contain exclude CIDR prefix {net}"
+                    );
                     return Err(entry.refuse(reason, ""));
                 }
             }
             Ok(Peer::Cidr { prefix: whole, except: plain(except) })
         }
-        (None, Some(name), None) => {
-            Ok(Peer::CidrGroup { groups: CidrGroups::Named(name.string()?.to_owned()), except: plain(except) })
-        }
+        (None, Some(name), None) => Ok(Peer::CidrGroup {
+            groups: CidrGroups::Named(name.string()?.to_owned()),
+            except: plain(except),
+        }),
         (None, None, Some(chosen)) => {
             let groups = CidrGroups::Selected(selector(chosen, SelectorKey::parse)?);
             Ok(Peer::CidrGroup { groups, except: plain(except) })
         }
-        (None, None, None) => Err(field.refuse("one of cidr, cidrGroupRef, or cidrGroupSelector is required", "")),
-        (Some(_), _, _) | (None, Some(_), Some(_)) => {
-            Err(field.refuse("more than one of cidr, cidrGroupRef, or cidrGroupSelector may not be set", ""))
+        (None, None, None) => {
+            Err(field.refuse("one of cidr, cidrGroupRef, or cidrGroupSelector is required", ""))
         }
+        (Some(_), _, _) | (None, Some(_), Some(_)) => Err(field.refuse(
+            "more than one of cidr, cidrGroupRef, or cidrGroupSelector may not be set",
+            "",
+        )),
     }
 }
 
@@ -561,7 +665,9 @@ fn service(field: Field<'_>) -> Read<Peer> {
     let namespace = |record: &mut Record<'_>| -> Read<String> {
         match record.take("namespace") {
             Some(namespace) => Ok(namespace.string()?.to_owned()),
-            None => Err(record.field().refuse("namespace is missing", "name the service's namespace")),
+            None => {
+                Err(record.field().refuse("namespace is missing", "name the service's namespace"))
+            }
         }
     };
     let (namespace, which) = match (named, chosen) {
@@ -580,7 +686,8 @@ fn service(field: Field<'_>) -> Read<Peer> {
             (namespace, ServiceChoice::Selected(wanted))
         }
         (None, None) | (Some(_), Some(_)) => {
-            return Err(field.refuse("one of k8sService or k8sServiceSelector is required", "write two items"));
+            return Err(field
+                .refuse("one of k8sService or k8sServiceSelector is required", "write two items"));
         }
     };
     Ok(Peer::Service(ServicePeer { namespace, which }))
@@ -597,7 +704,8 @@ fn port_protocol(field: Field<'_>) -> Read<(PortProtocol, PortSpec)> {
             "UDP" => PortProtocol::Is(Protocol::UDP),
             "SCTP" => PortProtocol::Is(Protocol::SCTP),
             other => {
-                let reason = format!("invalid protocol {other:?}, must be {{ tcp | udp | sctp | any }}");
+                let reason =
+                    format!("invalid protocol {other:?}, must be {{ tcp | udp | sctp | any }}");
                 let advice = if other.starts_with("ICMP") { "use icmps" } else { "" };
                 return Err(protocol.refuse(reason, advice));
             }
@@ -608,7 +716,7 @@ fn port_protocol(field: Field<'_>) -> Read<(PortProtocol, PortSpec)> {
     if text.is_empty() {
         return Err(port.refuse("port must be specified", ""));
     }
-    let end = record.take("endPort").map(|end| Ok((end.number()?, end))).transpose()?;
+    let end = record.take("endPort").map(|end| Read::Ok((end.number()?, end))).transpose()?;
     record.finish()?;
     let spec = match text.parse::<u32>() {
         Ok(number) => {
@@ -622,7 +730,10 @@ fn port_protocol(field: Field<'_>) -> Read<(PortProtocol, PortSpec)> {
                 Some((last, at)) => {
                     let last = u16::try_from(last).ok().filter(|last| *last >= first && first > 0);
                     let advice = "endPort must not lie before port, and port must not be 0";
-                    PortSpec::Range(first, last.ok_or_else(|| at.refuse("invalid endPort", advice))?)
+                    PortSpec::Range(
+                        first,
+                        last.ok_or_else(|| at.refuse("invalid endPort", advice))?,
+                    )
                 }
             }
         }
@@ -640,7 +751,11 @@ pub(super) fn service_name(field: &Field<'_>, text: &str) -> Read<String> {
         && !name.starts_with('-')
         && !name.ends_with('-')
         && !name.contains("--");
-    if fits { Ok(name) } else { Err(field.refuse(format!("{text:?} is neither a port nor the name of one"), "")) }
+    if fits {
+        Ok(name)
+    } else {
+        Err(field.refuse(format!("{text:?} is neither a port nor the name of one"), ""))
+    }
 }
 
 fn icmp_types(list: &Field<'_>) -> Read<Ports> {
@@ -652,14 +767,24 @@ fn icmp_types(list: &Field<'_>) -> Read<Ports> {
         let Some(fields) = fields else { continue };
         let entries = fields.list()?;
         if entries.len() > MOST {
-            return Err(fields.refuse(format!("too many types, the max is {MOST}"), "write two items"));
+            return Err(
+                fields.refuse(format!("too many types, the max is {MOST}"), "write two items")
+            );
         }
         for entry in entries {
             let mut entry = entry.record()?;
-            let protocol = match entry.take("family").map(|family| Ok((family.string()?, family))).transpose()? {
+            let protocol = match entry
+                .take("family")
+                .map(|family| Read::Ok((family.string()?, family)))
+                .transpose()?
+            {
                 None | Some(("IPv4" | "", _)) => Protocol::ICMP,
                 Some(("IPv6", _)) => Protocol::ICMPV6,
-                Some((other, at)) => return Err(at.refuse(format!("unknown family {other:?}"), "write IPv4 or IPv6")),
+                Some((other, at)) => {
+                    return Err(
+                        at.refuse(format!("unknown family {other:?}"), "write IPv4 or IPv6")
+                    );
+                }
             };
             let kind = entry.need("type")?;
             entry.finish()?;

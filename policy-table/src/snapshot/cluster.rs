@@ -189,14 +189,15 @@ pub(super) fn labels(field: &Field<'_>) -> Read<Vec<(String, String)>> {
 
 fn address(field: &Field<'_>) -> Read<IpAddr> {
     let text = field.string()?;
-    text.parse().map_err(|_| field.refuse(format!("{text:?} is not an address"), ""))
+    text.parse().map_err(|_not_one| field.refuse(format!("{text:?} is not an address"), ""))
 }
 
 fn port(field: &Field<'_>) -> Read<u16> {
     let number = field.number()?;
-    u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| {
-        field.refuse(format!("{number} is not a port"), "write 1 to 65535")
-    })
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| field.refuse(format!("{number} is not a port"), "write 1 to 65535"))
 }
 
 /// `protocol`, TCP where it is left out.
@@ -255,12 +256,14 @@ pub(super) fn pod(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     if below(field, &["metadata", "deletionTimestamp"]).is_some() {
         ready = false;
     }
-    let account = text_at(field, &["spec", "serviceAccountName"])?.filter(|account| !account.is_empty());
+    let account =
+        text_at(field, &["spec", "serviceAccountName"])?.filter(|account| !account.is_empty());
     into.snapshot.pods.push(Pod {
         labels: labels(field)?,
         service_account: account.unwrap_or_else(|| "default".to_owned()),
         addresses,
-        host_network: below(field, &["spec", "hostNetwork"]).map_or(Ok(false), |at| at.boolean())?,
+        host_network: below(field, &["spec", "hostNetwork"])
+            .map_or(Ok(false), |at| at.boolean())?,
         node: text_at(field, &["spec", "nodeName"])?,
         ports,
         ready,
@@ -286,7 +289,9 @@ pub(super) fn service(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     }
     let mut ports = Vec::new();
     for entry in list_at(field, &["spec", "ports"])? {
-        let Some(number) = below(&entry, &["port"]) else { return Err(entry.refuse("port is missing", "")) };
+        let Some(number) = below(&entry, &["port"]) else {
+            return Err(entry.refuse("port is missing", ""));
+        };
         let number = port(&number)?;
         let target = match below(&entry, &["targetPort"]) {
             None => TargetPort::Number(number),
@@ -327,7 +332,8 @@ pub(super) fn slice(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     }
     let mut endpoints = Vec::new();
     for entry in list_at(field, &["endpoints"])? {
-        let addresses = list_at(&entry, &["addresses"])?.iter().map(address).collect::<Read<_>>()?;
+        let addresses =
+            list_at(&entry, &["addresses"])?.iter().map(address).collect::<Read<_>>()?;
         let ready = below(&entry, &["conditions", "ready"]).map_or(Ok(true), |at| at.boolean())?;
         endpoints.push(SliceEndpoint { addresses, ready });
     }
@@ -347,7 +353,9 @@ pub(super) fn node(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     let mut addresses = Vec::new();
     for entry in list_at(field, &["status", "addresses"])? {
         let kind = text_at(&entry, &["type"])?.unwrap_or_default();
-        if let Some(at) = below(&entry, &["address"]).filter(|_| kind == "InternalIP" || kind == "ExternalIP") {
+        if let Some(at) =
+            below(&entry, &["address"]).filter(|_| kind == "InternalIP" || kind == "ExternalIP")
+        {
             addresses.push(address(&at)?);
         }
     }
@@ -359,7 +367,8 @@ pub(super) fn node(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
 pub(super) fn conflicts(snapshot: &Snapshot) -> Vec<Refusal> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     for node in &snapshot.nodes {
-        owners.extend(node.addresses.iter().map(|address| (*address, format!("Node {}", node.name))));
+        owners
+            .extend(node.addresses.iter().map(|address| (*address, format!("Node {}", node.name))));
     }
     let mut refusals = Vec::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.host_network) {

@@ -13,7 +13,8 @@ use super::cluster;
 use super::reader::{Field, Read, Record};
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
 use crate::rule::{
-    Clause, Effect, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Rule, Section,
+    Clause, Effect, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Rule,
+    Section,
 };
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 
@@ -27,14 +28,21 @@ pub(super) fn policy(field: &Field<'_>, file: &Arc<str>) -> Read<Policy> {
     object.finish()?;
     let own = Requirement::equals(SelectorKey::k8s(POD_NAMESPACE), &namespace);
     // An absent podSelector is an empty one: Go has no way to tell.
-    let subject = spec.take("podSelector").map_or(Ok(Selector::default()), |pods| selector(pods, SelectorKey::k8s))?;
+    let subject = spec
+        .take("podSelector")
+        .map_or(Ok(Selector::default()), |pods| selector(pods, SelectorKey::k8s))?;
     let mut types = (false, false);
     if let Some(list) = spec.take("policyTypes") {
         for entry in list.list()? {
             match entry.string()? {
                 "Ingress" => types.0 = true,
                 "Egress" => types.1 = true,
-                other => return Err(entry.refuse(format!("unknown policy type {other:?}"), "write Ingress or Egress")),
+                other => {
+                    return Err(entry.refuse(
+                        format!("unknown policy type {other:?}"),
+                        "write Ingress or Egress",
+                    ));
+                }
             }
         }
     }
@@ -107,12 +115,16 @@ fn peer(namespace: &str, field: Field<'_>) -> Read<Peer> {
     record.finish()?;
     if let Some(block) = block {
         if pods.is_some() || namespaces.is_some() {
-            return Err(field.refuse("ipBlock stands alone: it may not be combined with a selector", ""));
+            return Err(
+                field.refuse("ipBlock stands alone: it may not be combined with a selector", "")
+            );
         }
         return ip_block(block);
     }
     if pods.is_none() && namespaces.is_none() {
-        return Err(field.refuse("must specify a peer", "write podSelector, namespaceSelector or ipBlock"));
+        return Err(
+            field.refuse("must specify a peer", "write podSelector, namespaceSelector or ipBlock")
+        );
     }
     let mut wanted = match pods {
         Some(pods) => selector(pods, SelectorKey::k8s)?,
@@ -122,7 +134,9 @@ fn peer(namespace: &str, field: Field<'_>) -> Read<Peer> {
     match namespaces {
         None => wanted = wanted.and(Requirement::equals(key, namespace)),
         Some(namespaces) => {
-            let labels = selector(namespaces, |name| SelectorKey::k8s(&format!("{NAMESPACE_LABELS}{name}")))?;
+            let labels = selector(namespaces, |name| {
+                SelectorKey::k8s(&format!("{NAMESPACE_LABELS}{name}"))
+            })?;
             for requirement in labels.requirements() {
                 wanted = wanted.and(requirement.clone());
             }
@@ -137,7 +151,9 @@ fn ip_block(field: Field<'_>) -> Read<Peer> {
     let mut record = field.record()?;
     let net = |field: &Field<'_>| -> Read<IpNet> {
         let text = field.string()?;
-        let net: IpNet = text.parse().map_err(|_| field.refuse(format!("unable to parse CIDR: {text:?}"), ""))?;
+        let net: IpNet = text
+            .parse()
+            .map_err(|_not_one| field.refuse(format!("unable to parse CIDR: {text:?}"), ""))?;
         Ok(net.trunc())
     };
     let prefix = net(&record.need("cidr")?)?;
@@ -146,7 +162,9 @@ fn ip_block(field: Field<'_>) -> Read<Peer> {
         for entry in list.list()? {
             let hole = net(&entry)?;
             if !prefix.contains(&hole) {
-                let reason = format!("allow CIDR prefix {prefix} does not contain exclude CIDR prefix {hole}");
+                let reason = format!(
+                    "allow CIDR prefix {prefix} does not contain exclude CIDR prefix {hole}"
+                );
                 return Err(entry.refuse(reason, ""));
             }
             except.push(hole);
@@ -159,18 +177,22 @@ fn ip_block(field: Field<'_>) -> Read<Peer> {
 fn port(mut record: Record<'_>) -> Read<PortRule> {
     let protocol = PortProtocol::Is(cluster::protocol(record.take("protocol"))?);
     let port = record.take("port");
-    let end = record.take("endPort").map(|end| Ok((end.number()?, end))).transpose()?;
+    let end = record.take("endPort").map(|end| Read::Ok((end.number()?, end))).transpose()?;
     let spec = match port {
         None => PortSpec::Every,
         Some(port) => match port.number_or_string()? {
             Ok(number) => {
                 let bad = |at: &Field<'_>| at.refuse("is not a port", "write 1 to 65535");
-                let first = u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| bad(&port))?;
+                let first = u16::try_from(number)
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| bad(&port))?;
                 let last = match &end {
                     None => first,
-                    Some((last, at)) => {
-                        u16::try_from(*last).ok().filter(|last| *last >= first).ok_or_else(|| bad(at))?
-                    }
+                    Some((last, at)) => u16::try_from(*last)
+                        .ok()
+                        .filter(|last| *last >= first)
+                        .ok_or_else(|| bad(at))?,
                 };
                 PortSpec::Range(first, last)
             }

@@ -20,7 +20,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use cluster::{CidrGroup, ContainerPort, EndpointSlice, Node, Pod, Service, ServicePort, SliceEndpoint, TargetPort};
+pub use cluster::{
+    CidrGroup, ContainerPort, EndpointSlice, Node, Pod, Service, ServicePort, SliceEndpoint,
+    TargetPort,
+};
 pub use refusal::{Notice, Refusal, Refusals, Severity};
 
 use crate::label::Labels;
@@ -74,8 +77,10 @@ impl Snapshot {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(|error| unreadable(directory, &error))? {
             let path = entry.map_err(|error| unreadable(directory, &error))?.path();
-            let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let wanted =
+                path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+            let hidden =
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             if wanted && !hidden && path.is_file() {
                 paths.push(path);
             }
@@ -86,7 +91,8 @@ impl Snapshot {
             let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
             sources.push((path.display().to_string(), text));
         }
-        let borrowed: Vec<(&str, &str)> = sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let borrowed: Vec<(&str, &str)> =
+            sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         Self::parse(&borrowed)
     }
 
@@ -106,7 +112,8 @@ impl Snapshot {
     pub fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
         const NAME_LABEL: &str = "kubernetes.io/metadata.name";
         let written = self.namespaces.get(name).map(Vec::as_slice).unwrap_or_default();
-        let mut labels: Vec<(&str, &str)> = written.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut labels: Vec<(&str, &str)> =
+            written.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         if let Some((known, _)) = self.namespaces.get_key_value(name) {
             labels.retain(|(key, _)| *key != NAME_LABEL);
             labels.push((NAME_LABEL, known));
@@ -140,9 +147,9 @@ impl Gathering {
         let documents = match node::documents(text) {
             Ok(documents) => documents,
             Err(unreadable) => {
-                let template = text.lines().position(|line| {
-                    !line.trim_start().starts_with('#') && line.contains("{{")
-                });
+                let template = text
+                    .lines()
+                    .position(|line| !line.trim_start().starts_with('#') && line.contains("{{"));
                 let refusal = |line, reason, advice: &str| Refusal {
                     file: file.to_owned(),
                     line,
@@ -157,7 +164,9 @@ impl Gathering {
                         "is a Go template ({{ }}), not an object".to_owned(),
                         "render the template first",
                     ),
-                    None => refusal(unreadable.line, format!("not YAML: {}", unreadable.reason), ""),
+                    None => {
+                        refusal(unreadable.line, format!("not YAML: {}", unreadable.reason), "")
+                    }
                 });
                 return;
             }
@@ -170,7 +179,7 @@ impl Gathering {
     fn object(&mut self, file: &str, document: &node::Node, nested: usize) {
         let (object, kind, api) = match head(file, document) {
             Ok(head) => head,
-            Err(refusal) => return self.refusals.push(refusal),
+            Err(refusal) => return self.refusals.push(*refusal),
         };
         let field = Field { node: document, path: String::new(), object: &object };
         let group = api.split_once('/').map_or("", |(group, _)| group);
@@ -181,7 +190,7 @@ impl Gathering {
             return;
         }
         if let Err(refusal) = self.take(group, &api, &kind, field) {
-            self.refusals.push(refusal);
+            self.refusals.push(*refusal);
         }
     }
 
@@ -203,7 +212,10 @@ impl Gathering {
             }
             ("cilium.io", "CiliumCIDRGroup") => cilium::cidr_group(self, &field)?,
             // Cilium's own records about what already runs: they ask for nothing.
-            ("cilium.io", "CiliumEndpoint" | "CiliumEndpointSlice" | "CiliumIdentity" | "CiliumNode") => {
+            (
+                "cilium.io",
+                "CiliumEndpoint" | "CiliumEndpointSlice" | "CiliumIdentity" | "CiliumNode",
+            ) => {
                 self.leave_out(&field, "is Cilium's own record");
             }
             ("cilium.io", _) => {
@@ -223,7 +235,9 @@ impl Gathering {
                     || group.ends_with("projectcalico.org")
                     || group == "security.istio.io" =>
             {
-                return Err(field.refuse(format!("{api} {kind} is a policy of another language"), ""));
+                return Err(
+                    field.refuse(format!("{api} {kind} is a policy of another language"), "")
+                );
             }
             _ => self.leave_out(&field, "bears no policy and is left out"),
         }
@@ -231,7 +245,12 @@ impl Gathering {
     }
 
     fn policy(&mut self, field: &Field<'_>, policy: Policy) -> Read<()> {
-        self.name(field, &policy.kind.to_string(), policy.namespace.as_deref().unwrap_or_default(), &policy.name)?;
+        self.name(
+            field,
+            &policy.kind.to_string(),
+            policy.namespace.as_deref().unwrap_or_default(),
+            &policy.name,
+        )?;
         self.snapshot.policies.push(policy);
         Ok(())
     }
@@ -241,14 +260,16 @@ impl Gathering {
         let here = (field.object.file.clone(), field.node.line);
         let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         if let Some((file, line)) = self.names.get(&key) {
-            return Err(field.refuse(format!("the object is also in {file}:{line}"), "keep one of them"));
+            return Err(
+                field.refuse(format!("the object is also in {file}:{line}"), "keep one of them")
+            );
         }
         self.names.insert(key, here);
         Ok(())
     }
 
     fn leave_out(&mut self, field: &Field<'_>, reason: &str) {
-        self.notices.push(Notice { severity: Severity::Info, about: field.refuse(reason, "") });
+        self.notices.push(Notice { severity: Severity::Info, about: *field.refuse(reason, "") });
     }
 
     fn finish(mut self) -> Result<Loaded, Refusals> {
@@ -264,7 +285,7 @@ impl Gathering {
 }
 
 /// The kind, API version and name of a document.
-fn head(file: &str, document: &node::Node) -> Result<(Object, String, String), Refusal> {
+fn head(file: &str, document: &node::Node) -> Read<(Object, String, String)> {
     let unknown = Object { file: file.to_owned(), name: String::new() };
     let mut record = Field { node: document, path: String::new(), object: &unknown }.record()?;
     let kind = record.need("kind")?.string()?.to_owned();

@@ -14,7 +14,9 @@ pub(crate) struct Object {
 }
 
 /// A result of reading.
-pub(crate) type Read<T> = Result<T, Refusal>;
+///
+/// The refusal is boxed: it is much larger than what is usually read.
+pub(crate) type Read<T> = Result<T, Box<Refusal>>;
 
 /// A value with its place.
 #[derive(Clone, Debug)]
@@ -26,15 +28,19 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// A refusal of this field.
-    pub(crate) fn refuse(&self, reason: impl Into<String>, advice: impl Into<String>) -> Refusal {
-        Refusal {
+    pub(crate) fn refuse(
+        &self,
+        reason: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Box<Refusal> {
+        Box::new(Refusal {
             file: self.object.file.clone(),
             line: self.node.line,
             object: self.object.name.clone(),
             field: self.path.clone(),
             reason: reason.into(),
             advice: advice.into(),
-        }
+        })
     }
 
     /// The fields of a mapping.
@@ -47,19 +53,28 @@ impl<'a> Field<'a> {
 
     /// The items of a list.
     pub(crate) fn list(&self) -> Read<Vec<Self>> {
-        let Value::List(items) = &self.node.value else { return Err(self.refuse("must be a list", "")) };
-        let item = |(index, node)| Field { node, path: format!("{}[{index}]", self.path), object: self.object };
+        let Value::List(items) = &self.node.value else {
+            return Err(self.refuse("must be a list", ""));
+        };
+        let item = |(index, node)| Field {
+            node,
+            path: format!("{}[{index}]", self.path),
+            object: self.object,
+        };
         Ok(items.iter().enumerate().map(item).collect())
     }
 
     /// A string. What YAML reads as a number or a truth value is none, as for Kubernetes.
     pub(crate) fn string(&self) -> Read<&'a str> {
-        let Value::Scalar { text, plain } = &self.node.value else { return Err(self.refuse("must be a string", "")) };
+        let Value::Scalar { text, plain } = &self.node.value else {
+            return Err(self.refuse("must be a string", ""));
+        };
         if text.contains("{{") {
             return Err(self.refuse("is a Go template, not a value", "render the template first"));
         }
         if *plain && (is_number(text) || is_bool(text) || self.node.is_null()) {
-            return Err(self.refuse(format!("must be a string, {text} is none"), format!("write \"{text}\"")));
+            return Err(self
+                .refuse(format!("must be a string, {text} is none"), format!("write \"{text}\"")));
         }
         Ok(text)
     }
@@ -67,8 +82,12 @@ impl<'a> Field<'a> {
     /// A truth value.
     pub(crate) fn boolean(&self) -> Read<bool> {
         match &self.node.value {
-            Value::Scalar { text, plain: true } if is_bool(text) => Ok(text.eq_ignore_ascii_case("true")),
-            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => Err(self.refuse("must be true or false", "")),
+            Value::Scalar { text, plain: true } if is_bool(text) => {
+                Ok(text.eq_ignore_ascii_case("true"))
+            }
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
+                Err(self.refuse("must be true or false", ""))
+            }
         }
     }
 
@@ -76,9 +95,11 @@ impl<'a> Field<'a> {
     pub(crate) fn number(&self) -> Read<i64> {
         match &self.node.value {
             Value::Scalar { text, plain: true } => {
-                text.parse().map_err(|_| self.refuse("must be a whole number", ""))
+                text.parse().map_err(|_not_one| self.refuse("must be a whole number", ""))
             }
-            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => Err(self.refuse("must be a whole number", "")),
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
+                Err(self.refuse("must be a whole number", ""))
+            }
         }
     }
 
@@ -103,7 +124,11 @@ impl<'a> Record<'a> {
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
         self.taken.push(name);
         let node = self.field.node.at(name)?;
-        let path = if self.field.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.field.path) };
+        let path = if self.field.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.field.path)
+        };
         Some(Field { node, path, object: self.field.object })
     }
 
@@ -139,10 +164,15 @@ fn is_bool(text: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.contains(|c: char| c.is_ascii_digit())
+    digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.contains(|c: char| c.is_ascii_digit())
         && text.parse::<f64>().is_ok()
-        || digits.strip_prefix("0x").is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-        || digits.strip_prefix("0o").is_some_and(|oct| !oct.is_empty() && oct.bytes().all(|b| (b'0'..=b'7').contains(&b)))
+        || digits
+            .strip_prefix("0x")
+            .is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        || digits
+            .strip_prefix("0o")
+            .is_some_and(|oct| !oct.is_empty() && oct.bytes().all(|b| (b'0'..=b'7').contains(&b)))
 }
 
 #[cfg(test)]
@@ -153,13 +183,20 @@ mod tests {
     fn read<T>(text: &str, with: impl Fn(&Field<'_>) -> Read<T>) -> Read<T> {
         let object = Object { file: "f.yaml".to_owned(), name: "Kind ns/name".to_owned() };
         let docs = documents(text).unwrap();
-        with(&Field { node: docs[0].at("x").unwrap_or(&docs[0]), path: "spec.x".to_owned(), object: &object })
+        with(&Field {
+            node: docs[0].at("x").unwrap_or(&docs[0]),
+            path: "spec.x".to_owned(),
+            object: &object,
+        })
     }
 
     #[test]
     fn an_unquoted_number_is_not_a_string_and_the_refusal_says_what_to_write() {
         let refusal = read("x: 80", |f| f.string().map(str::to_owned)).unwrap_err();
-        assert_eq!(refusal.to_string(), "f.yaml:1: Kind ns/name: spec.x: must be a string, 80 is none; write \"80\"");
+        assert_eq!(
+            refusal.to_string(),
+            "f.yaml:1: Kind ns/name: spec.x: must be a string, 80 is none; write \"80\""
+        );
         assert_eq!(read("x: \"80\"", |f| f.string().map(str::to_owned)).unwrap(), "80");
         for text in ["x: true", "x: 0x50", "x: 1e3", "x: -1"] {
             assert!(read(text, |f| f.string().map(str::to_owned)).is_err(), "{text}");
