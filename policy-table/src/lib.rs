@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod explain;
 mod http;
 mod identity;
 pub mod label;
@@ -21,6 +22,7 @@ pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
