@@ -28,7 +28,7 @@ use crate::selector::{Requirement, Selector, SelectorKey, Test};
 use crate::snapshot::{self, Snapshot, TargetPort};
 use crate::table::{
     CLASSES, Endpoint, Enforcement, HttpGroup, IdentityRecord, IdentitySet, PortHttp, PortMap,
-    Prefixes, Service, ServicePort, Settings, Side, Slot, SlotClause, Table,
+    Prefixes, Service, ServicePort, Settings, Side, Sides, Slot, SlotClause, Table,
 };
 use crate::verdict::{CauseKind, EndpointIndex, MatchType, RuleId};
 
@@ -52,7 +52,7 @@ impl Table {
             shared: HashMap::new(),
             automata: HashMap::new(),
         };
-        let endpoints = compiler.endpoints();
+        let (endpoints, sides_of) = compiler.endpoints();
         let Compiler { rules, sides, .. } = compiler;
         let mut by_address = HashMap::new();
         let mut by_name = HashMap::new();
@@ -65,6 +65,7 @@ impl Table {
         Self {
             epoch,
             endpoints,
+            sides_of,
             by_address,
             by_name,
             prefixes,
@@ -116,7 +117,8 @@ impl Census {
             }
             let labels = Arc::new(snapshot.labels_of(pod));
             let identity = identities.of_labels(&labels);
-            if known.insert(identity) {
+            // Past the last number every label set is `UNKNOWN`: no rule may name it.
+            if identity != Identity::UNKNOWN && known.insert(identity) {
                 records.push(IdentityRecord {
                     identity,
                     labels: Arc::clone(&labels),
@@ -395,7 +397,7 @@ struct Numbered<'s> {
 }
 
 impl Compiler<'_> {
-    fn endpoints(&mut self) -> Vec<Endpoint> {
+    fn endpoints(&mut self) -> (Vec<Endpoint>, Vec<Sides>) {
         let snapshot = self.snapshot;
         let mut numbered = Vec::new();
         for policy in &snapshot.policies {
@@ -422,6 +424,7 @@ impl Compiler<'_> {
             }
         }
         let mut endpoints = Vec::new();
+        let mut sides_of = Vec::new();
         for (place, (identity, labels)) in &self.census.pods {
             let Some(pod) = snapshot.pods.get(*place) else { continue };
             let rules = selected.get(&identity.number()).map(Vec::as_slice).unwrap_or_default();
@@ -443,11 +446,10 @@ impl Compiler<'_> {
                 egress_enforced: enforced(egress),
                 node: pod.node.clone(),
                 ports: pod.ports.clone(),
-                ingress,
-                egress,
             });
+            sides_of.push(Sides { egress, ingress });
         }
-        endpoints
+        (endpoints, sides_of)
     }
 
     /// The side of an endpoint under these rules, made once for all that share it.
@@ -658,7 +660,7 @@ impl Compiler<'_> {
                 whole |= set;
             }
         }
-        IdentitySet::These(Arc::new(whole))
+        set_of(Arc::new(whole))
     }
 
     fn select(&self, peer: &Peer) -> RoaringBitmap {
@@ -852,10 +854,7 @@ fn http(
         for rule in list.iter().chain(entry.watches.then_some(&everything)) {
             let place = *places.entry(rule.clone()).or_insert_with(|| {
                 rules.push(rule.clone());
-                groups.push(HttpGroup {
-                    peers: IdentitySet::These(Arc::default()),
-                    sources: Vec::new(),
-                });
+                groups.push(HttpGroup { peers: IdentitySet::None, sources: Vec::new() });
                 groups.len().saturating_sub(1)
             });
             if let (Some(group), Some(id)) = (groups.get_mut(place), entry.rule) {
@@ -880,12 +879,18 @@ fn union<'a>(sets: impl Iterator<Item = &'a IdentitySet>) -> IdentitySet {
     let mut one: Option<Arc<RoaringBitmap>> = None;
     for set in sets {
         match (set, &mut one) {
+            (IdentitySet::None, _) => {}
             (IdentitySet::All, _) => return IdentitySet::All,
             (IdentitySet::These(set), None) => one = Some(Arc::clone(set)),
             (IdentitySet::These(set), Some(one)) => *Arc::make_mut(one) |= set.as_ref(),
         }
     }
-    IdentitySet::These(one.unwrap_or_default())
+    set_of(one.unwrap_or_default())
+}
+
+/// A set that knows when it is empty.
+fn set_of(set: Arc<RoaringBitmap>) -> IdentitySet {
+    if set.is_empty() { IdentitySet::None } else { IdentitySet::These(set) }
 }
 
 fn these(identities: impl IntoIterator<Item = Identity>) -> IdentitySet {

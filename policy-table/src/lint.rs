@@ -358,8 +358,8 @@ impl<'s> Linting<'s> {
 
 fn covers(wide: &IdentitySet, narrow: &IdentitySet) -> bool {
     match (wide, narrow) {
-        (IdentitySet::All, _) => true,
-        (IdentitySet::These(_), IdentitySet::All) => false,
+        (IdentitySet::All, _) | (_, IdentitySet::None) => true,
+        (IdentitySet::None, _) | (IdentitySet::These(_), IdentitySet::All) => false,
         (IdentitySet::These(wide), IdentitySet::These(narrow)) => narrow.is_subset(wide),
     }
 }

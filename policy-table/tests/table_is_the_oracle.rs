@@ -588,8 +588,9 @@ fn the_table_answers_as_the_oracle_does() {
     }
     let seen = seen.into_inner();
     println!("{cases} snapshots; answers: allow, deny by default, deny by rule, inspect: {seen:?}");
+    let enough = usize::try_from(cases).unwrap_or(usize::MAX);
     assert!(
-        cases < 200 || seen.iter().all(|count| *count > 1000),
+        cases < 200 || seen.iter().all(|count| *count > enough),
         "every kind of answer is common: {seen:?}"
     );
 }
