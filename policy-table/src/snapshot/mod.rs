@@ -15,6 +15,7 @@ mod kubernetes;
 mod node;
 mod reader;
 mod refusal;
+mod selectors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
