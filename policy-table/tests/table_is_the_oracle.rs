@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use policy_table::oracle::{Answer, Oracle, Question};
 use policy_table::{
     Access, Denial, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer,
-    Protocol, Settings, Snapshot, Table,
+    Protocol, Settings, Snapshot, Table, explain,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -538,6 +538,16 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
                             question
                         );
                     }
+                    // What people are told is what happens.
+                    let told = |request: Option<&HttpRequest<'_>>| {
+                        explain(&loaded.snapshot, &settings, &question, request)
+                    };
+                    let explained =
+                        pods.first() == Some(source) && (protocol, dst_port) == (Protocol::TCP, 80);
+                    if explained {
+                        let passes = !matches!(answer, Answer::Deny { .. });
+                        prop_assert_eq!(told(None).passes, passes, "{}", told(None));
+                    }
                     let Access::Inspect(http) = access else { continue };
                     for (method, path, host, key) in REQUESTS {
                         let headers = |each: &mut dyn FnMut(&str, &[u8])| {
@@ -551,6 +561,10 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
                             HttpVerdict::Allow { .. } => None,
                             HttpVerdict::Deny { direction, .. } => Some(direction),
                         };
+                        if explained {
+                            let told = told(Some(&request));
+                            prop_assert_eq!(told.passes, refused.is_none(), "{}", told);
+                        }
                         prop_assert_eq!(
                             verdict,
                             refused,
