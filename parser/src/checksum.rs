@@ -256,16 +256,14 @@ fn transport_sum<'a>(
 ) -> Option<Sum> {
     let mut missing = headers.transport_len();
     let mut sum = Sum::new();
-    let start = first.get(headers.transport_offset..)?;
-    for part in std::iter::once(start).chain(rest) {
+    let mut add = |part: &[u8]| {
         let part = part.get(..missing).unwrap_or(part);
         sum = sum.add_bytes(part);
         missing = missing.saturating_sub(part.len());
-        if missing == 0 {
-            return Some(sum);
-        }
-    }
-    None
+    };
+    add(first.get(headers.transport_offset..)?);
+    rest.into_iter().for_each(add);
+    (missing == 0).then_some(sum)
 }
 
 /// Which transport checksum a packet has, and where.
