@@ -34,4 +34,7 @@ pub mod rewrite;
 pub mod tcp;
 pub mod udp;
 
+#[cfg(test)]
+mod testing;
+
 pub use error::{EmitError, ParseError, RewriteError};
