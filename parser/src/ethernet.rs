@@ -1,7 +1,7 @@
 //! Ethernet II. Read IEEE 802.3 §3 first.
 //!
-//! A frame arrives, addresses and `EtherType` leave. Tagged and LLC frames are refused here, so that everything after this
-//! file finds its packet at one place: byte 14.
+//! A frame arrives, addresses and `EtherType` leave. Tagged and LLC frames are refused here, so
+//! that everything after this file finds its packet at one place: byte 14.
 
 use std::fmt;
 

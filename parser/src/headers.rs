@@ -5,9 +5,10 @@
 //!         0          14 = network_offset                           transport_offset           payload_offset
 //! ```
 //!
-//! A frame arrives and is not touched; a small value with what the headers say, and where they start, leaves. The frame's
-//! bytes stay with their owner. INVARIANT: `network_offset <= transport_offset <= payload_offset`, and the payload ends no
-//! later than the IP header says the packet ends, inside the frame: Ethernet's padding is never payload.
+//! A frame arrives and is not touched; a small value with what the headers say, and where they
+//! start, leaves. The frame's bytes stay with their owner. INVARIANT: `network_offset <=
+//! transport_offset <= payload_offset`, and the payload ends no later than the IP header says the
+//! packet ends, inside the frame: Ethernet's padding is never payload.
 
 use std::net::IpAddr;
 
@@ -76,8 +77,8 @@ impl Headers {
         Self::parse_first(frame, frame.len())
     }
 
-    /// Reads the headers of a frame of `frame_len` bytes that is spread over several buffers, of which `first` is the first.
-    /// All headers, options included, must lie in it.
+    /// Reads the headers of a frame of `frame_len` bytes that is spread over several buffers, of
+    /// which `first` is the first. All headers, options included, must lie in it.
     ///
     /// # Errors
     /// As for [`Headers::parse`].
@@ -98,15 +99,16 @@ impl Headers {
         }
     }
 
-    /// Reads the headers of a packet whose fragments have all come, from the frame of the first one. `length` is the
-    /// packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
+    /// Reads the headers of a packet whose fragments have all come, from the frame of the first
+    /// one. `length` is the packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
     ///
-    /// The other fragments' data take the place of further buffers: the payload ends beyond this frame, and
-    /// [`Headers::packet_end`] is the end of this frame's part of the packet.
+    /// The other fragments' data take the place of further buffers: the payload ends beyond this
+    /// frame, and [`Headers::packet_end`] is the end of this frame's part of the packet.
     ///
     /// # Errors
-    /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment; further extension headers behind
-    /// an IPv6 fragment header are refused, since no honest sender fragments between them.
+    /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment;
+    /// further extension headers behind an IPv6 fragment header are refused, since no honest sender
+    /// fragments between them.
     pub fn parse_whole(first_fragment: &[u8], length: u16) -> Result<Self, ParseError> {
         let headers = Self::parse(first_fragment)?;
         let Transport::Fragment(Fragment { offset: 0, protocol, .. }) = headers.transport else {
@@ -199,8 +201,9 @@ impl Headers {
         }
     }
 
-    /// The flow the packet belongs to. Fragments, ARP, ICMP errors (see [`Headers::icmp_error`]) and neighbour discovery
-    /// belong to none; other protocols without ports have port 0 on both sides.
+    /// The flow the packet belongs to. Fragments, ARP, ICMP errors (see [`Headers::icmp_error`])
+    /// and neighbour discovery belong to none; other protocols without ports have port 0 on both
+    /// sides.
     #[must_use]
     pub fn flow_tuple(&self) -> Option<FlowTuple> {
         let (protocol, src_port, dst_port) = match self.transport {
@@ -247,7 +250,8 @@ impl Headers {
         self.payload_offset.saturating_add(self.payload_len)
     }
 
-    /// Where the packet ends by its own header; what a frame has beyond is padding. A frame may be cut to this length.
+    /// Where the packet ends by its own header; what a frame has beyond is padding. A frame may be
+    /// cut to this length.
     #[must_use]
     pub fn packet_end(&self) -> usize {
         self.network
@@ -255,7 +259,8 @@ impl Headers {
             .map_or(self.payload_offset, |length| self.network_offset.saturating_add(length))
     }
 
-    /// The payload in the frame these headers were read from; none when the frame ends before it does.
+    /// The payload in the frame these headers were read from; none when the frame ends before it
+    /// does.
     #[must_use]
     pub fn payload<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
         frame.get(self.payload_offset..self.payload_end())

@@ -1,7 +1,7 @@
 //! IPv4. Read RFC 791, RFC 1812 and RFC 7126 first.
 //!
-//! A packet arrives after the Ethernet header; its header leaves, checked so far that a receiver would not drop it and
-//! would find the same bytes at the same places.
+//! A packet arrives after the Ethernet header; its header leaves, checked so far that a receiver
+//! would not drop it and would find the same bytes at the same places.
 
 use std::net::Ipv4Addr;
 
@@ -38,16 +38,19 @@ pub struct Ipv4 {
     pub fragment_offset: u16,
     /// Bytes of the header, options included: 20 to 60.
     pub header_len: u8,
-    /// Bytes of the packet, header included. INVARIANT: at least `header_len`, and inside the frame.
+    /// Bytes of the packet, header included. INVARIANT: at least `header_len`, and inside the
+    /// frame.
     pub total_len: u16,
 }
 
 impl Ipv4 {
-    /// Reads the header at the start of `packet`, of which `available` bytes are in the frame. `packet` itself may end
-    /// earlier when the frame is spread over several buffers, but not before the header does.
+    /// Reads the header at the start of `packet`, of which `available` bytes are in the frame.
+    /// `packet` itself may end earlier when the frame is spread over several buffers, but not
+    /// before the header does.
     ///
     /// # Errors
-    /// The header is cut short, contradicts itself or the frame, is corrupt, or carries a source route.
+    /// The header is cut short, contradicts itself or the frame, is corrupt, or carries a source
+    /// route.
     pub fn parse(packet: &[u8], available: usize) -> Result<Self, ParseError> {
         let fixed: [u8; MIN_HEADER_LEN] =
             bytes::array(packet, 0).ok_or(ParseError::Ipv4Truncated)?;

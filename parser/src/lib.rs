@@ -1,7 +1,8 @@
 //! Reads and writes the bytes of frames, Ethernet to HTTP/1.1, in place.
 //!
-//! What arrives is a slice that someone else owns; what leaves is a small value, or a named reason why the bytes cannot be
-//! read in exactly one way. Nothing here does I/O, reads a clock, allocates or panics.
+//! What arrives is a slice that someone else owns; what leaves is a small value, or a named reason
+//! why the bytes cannot be read in exactly one way. Nothing here does I/O, reads a clock, allocates
+//! or panics.
 //!
 //! ```text
 //! headers::Headers::parse   Ethernet -> L4 in one walk     emit      frames from nothing

@@ -1,8 +1,10 @@
 //! Edits of a frame in place, every checksum kept right by the change alone (RFC 1624).
 //!
-//! A frame and the headers read from it arrive; both leave changed in the same way, so that the headers still describe the
-//! frame. Checksums are carried on, not computed: a wrong one stays wrong, and a partial one must have been completed
-//! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the headers' own is refused untouched.
+//! A frame and the headers read from it arrive; both leave changed in the same way, so that the
+//! headers still describe the frame. Checksums are carried on, not computed: a wrong one stays
+//! wrong, and a partial one must have been completed
+//! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the
+//! headers' own is refused untouched.
 
 mod quoted;
 mod tcp;
@@ -43,7 +45,8 @@ pub fn macs(
 /// Takes one from the TTL or hop limit and returns what is left, at least 1.
 ///
 /// # Errors
-/// [`RewriteError::HopLimitExceeded`] when nothing would be left; the packet must die here (RFC 1812 §5.3.1, RFC 8200 §3).
+/// [`RewriteError::HopLimitExceeded`] when nothing would be left; the packet must die here (RFC
+/// 1812 §5.3.1, RFC 8200 §3).
 pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8, RewriteError> {
     check(frame, headers)?;
     let left = |hop_limit: u8| {
@@ -71,10 +74,10 @@ pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8
 /// Sets the source address, and the source port or an echo request's identifier if one is given.
 ///
 /// # Errors
-/// The frame is not the headers' own, the address is of the other IP version, or the packet has no such port. Protocols other
-/// than TCP, UDP and ICMP have their checksum out of reach, so their addresses stay. Of a fragmented packet, the first
-/// fragment is edited with the headers of the whole ([`Headers::parse_whole`]), which carries the checksum on, and later ones
-/// with their own.
+/// The frame is not the headers' own, the address is of the other IP version, or the packet has no
+/// such port. Protocols other than TCP, UDP and ICMP have their checksum out of reach, so their
+/// addresses stay. Of a fragmented packet, the first fragment is edited with the headers of the
+/// whole ([`Headers::parse_whole`]), which carries the checksum on, and later ones with their own.
 pub fn source(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -84,7 +87,8 @@ pub fn source(
     side(frame, headers, Side::Source, address, port)
 }
 
-/// Sets the destination address, and the destination port or an echo reply's identifier if one is given.
+/// Sets the destination address, and the destination port or an echo reply's identifier if one is
+/// given.
 ///
 /// # Errors
 /// As for [`source`].

@@ -1,4 +1,5 @@
-//! Edits of a TCP header: numbers and control bits, selective acknowledgements and timestamps, options blanked out.
+//! Edits of a TCP header: numbers and control bits, selective acknowledgements and timestamps,
+//! options blanked out.
 
 use super::{carry_on, check, replace};
 use crate::{
@@ -61,7 +62,8 @@ pub fn tcp(frame: &mut [u8], headers: &mut Headers, edit: &TcpEdit) -> Result<()
 /// Passes every selective acknowledgement through `translate`.
 ///
 /// # Errors
-/// The frame is not the headers' own, not TCP, or has a malformed option; options before that one are already edited.
+/// The frame is not the headers' own, not TCP, or has a malformed option; options before that one
+/// are already edited.
 pub fn sack_blocks(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -98,7 +100,8 @@ pub fn timestamps(
     })
 }
 
-/// Turns every option that `is_unwanted` picks into padding, such as multipath and fast open in a SYN.
+/// Turns every option that `is_unwanted` picks into padding, such as multipath and fast open in a
+/// SYN.
 ///
 /// # Errors
 /// As for [`sack_blocks`].
