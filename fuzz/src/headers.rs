@@ -80,6 +80,11 @@ fn check_answers(frame: &[u8], headers: &Headers) {
 fn check_edits(frame: &[u8], headers: &Headers) {
     let mut frame = frame.to_vec();
     let mut headers = *headers;
+    let transport = &frame[headers.transport_offset..headers.payload_end()];
+    if transport.iter().all(|&byte| byte == 0) {
+        // Here a wrong checksum of 0 cannot be told from a right one of all ones (`rewrite`).
+        return;
+    }
     let was_intact = verify_transport(&frame, &headers);
     let assert_alike = |frame: &[u8], headers: &Headers, edit: &str| {
         assert_eq!(Headers::parse(frame).as_ref(), Ok(headers), "{edit}");

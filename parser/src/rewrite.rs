@@ -2,7 +2,8 @@
 //!
 //! A frame and the headers read from it arrive; both leave changed in the same way, so that the
 //! headers still describe the frame. Checksums are carried on, not computed: a wrong one stays
-//! wrong, and a partial one must have been completed
+//! wrong (but for an ICMP message of nothing but zeros, where the wrong 0 and the right all-ones
+//! are one number), and a partial one must have been completed
 //! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the
 //! headers' own is refused untouched.
 
