@@ -1,1 +1,2 @@
 //! Carries frames.
+pub mod umem;
