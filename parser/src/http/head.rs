@@ -152,8 +152,9 @@ pub fn read_request_as<'a>(
     strictness: &Strictness,
 ) -> Result<Progress<RequestHead<'a>>, HttpRefusal> {
     match tokenise_request(bytes, limits, strictness) {
-        Some(outcome) => outcome.map(Progress::Complete),
-        None => explain(HeadScanner::request(), bytes, limits),
+        Some(Ok(head)) => Ok(Progress::Complete(head)),
+        Some(Err(refusal)) => explain(HeadScanner::request(), bytes, limits, refusal),
+        None => explain(HeadScanner::request(), bytes, limits, HttpRefusal::TokenisersDisagree),
     }
 }
 
@@ -170,24 +171,28 @@ pub fn read_response<'a>(
     limits: &Limits,
 ) -> Result<Progress<ResponseHead<'a>>, HttpRefusal> {
     match tokenise_response(bytes, to, limits) {
-        Some(outcome) => outcome.map(Progress::Complete),
-        None => explain(HeadScanner::response(), bytes, limits),
+        Some(Ok(head)) => Ok(Progress::Complete(head)),
+        Some(Err(refusal)) => explain(HeadScanner::response(), bytes, limits, refusal),
+        None => explain(HeadScanner::response(), bytes, limits, HttpRefusal::TokenisersDisagree),
     }
 }
 
-/// Why the short cut did not come to a head.
+/// Why the short cut did not come to a head: what is wrong in shape, or else `refusal`.
+#[cold]
 fn explain<T>(
     mut scanner: HeadScanner,
     bytes: &[u8],
     limits: &Limits,
+    refusal: HttpRefusal,
 ) -> Result<Progress<T>, HttpRefusal> {
     match scanner.advance(bytes, limits)? {
         Progress::Incomplete => Ok(Progress::Incomplete),
-        Progress::Complete(_) => Err(HttpRefusal::TokenisersDisagree),
+        Progress::Complete(_) => Err(refusal),
     }
 }
 
-/// The short cut for a whole request head of good shape; `None` if it is not that.
+/// The short cut for a whole request head: the head, or the first rule of meaning it breaks; `None` where its shape is
+/// not plainly good.
 fn tokenise_request<'a>(
     bytes: &'a [u8],
     limits: &Limits,
@@ -204,20 +209,24 @@ fn tokenise_request<'a>(
     let line_and_fields = head.strip_prefix(b"\r\n").unwrap_or(head);
     let (version, lines) = request_line(line_and_fields, method, target, limits)?;
     let mut said = Said::default();
-    let mut first_refusal = Ok(());
+    let mut refusal = None;
     walk_fields(lines, request.headers, limits, |field, one_space| {
-        if first_refusal.is_ok() {
-            first_refusal = said.take_of_request(field.name, field.value, one_space, strictness);
+        if refusal.is_none() {
+            let taken = said.take_of_request(field.name, field.value, one_space, strictness);
+            refusal = taken.err();
         }
     })?;
-    // Only now is the shape of the whole head known to be good, and meaning may speak.
-    Some(first_refusal.and_then(|()| {
-        let fields = Fields::new(lines);
-        judge_request(method, target, version, head_len, &said, strictness, fields)
-    }))
+    Some(match refusal {
+        Some(refusal) => Err(refusal),
+        None => {
+            let fields = Fields::new(lines);
+            judge_request(method, target, version, head_len, &said, strictness, fields)
+        }
+    })
 }
 
-/// Accounts for every byte of the request line (RFC 9112 §3); the bytes after it are left.
+/// Accounts for every byte of the request line (RFC 9112 §3); the bytes after it are left. The target's bytes are
+/// judged with its meaning.
 fn request_line<'a>(
     bytes: &'a [u8],
     method: &str,
@@ -235,9 +244,7 @@ fn request_line<'a>(
         && method.len() <= MAX_METHOD
         && method.starts_with(|first: char| first.is_ascii_uppercase())
         && method.bytes().all(is_method_byte)
-        && method != "CONNECT"
-        && target.starts_with(['/', '*', 'h'])
-        && target.bytes().all(|byte| byte.is_ascii_graphic());
+        && method != "CONNECT";
     good.then_some((version, lines))
 }
 
@@ -264,8 +271,9 @@ fn walk_fields<'a>(
         } else {
             let trailing = after(value, header.value)?;
             let end = skip_space(trailing);
+            let leading = before.len().saturating_sub(value.len());
             let one_space = end.len() == trailing.len()
-                && (value.len() == before.len() || before.strip_prefix(b" ") == Some(value));
+                && (leading == 0 || (leading == 1 && before.first() == Some(&b' ')));
             (end, one_space)
         };
         let rest = end.strip_prefix(b"\r\n")?;
@@ -485,5 +493,311 @@ fn response_framing(
             Some(length) => Ok(ResponseFraming::Length(length)),
             None => Ok(ResponseFraming::UntilClose),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        BodyFraming, HttpRefusal as R, Limits, Progress, RequestHead, ResponseFraming,
+        ResponseHead, ResponseTo, Strictness, Upgrade, Version, read_request, read_request_as,
+        read_response,
+    };
+
+    fn request(bytes: &str) -> Result<RequestHead<'_>, R> {
+        match read_request(bytes.as_bytes(), &Limits::default())? {
+            Progress::Complete(head) => Ok(head),
+            Progress::Incomplete => panic!("incomplete: {bytes:?}"),
+        }
+    }
+
+    fn refusal(bytes: &str) -> R {
+        request(bytes).expect_err(bytes)
+    }
+
+    fn response(bytes: &str, to: ResponseTo) -> Result<ResponseHead<'_>, R> {
+        match read_response(bytes.as_bytes(), to, &Limits::default())? {
+            Progress::Complete(head) => Ok(head),
+            Progress::Incomplete => panic!("incomplete: {bytes:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_seen_as_sent() {
+        let bytes = "POST http://h:80/a?b=c HTTP/1.1\r\nHost: h:80\r\nX: 1\r\nx:\t2 \r\n\
+                     Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabcGET";
+        let head = request(bytes).unwrap();
+        assert_eq!(head.method, "POST");
+        assert_eq!(head.target, "http://h:80/a?b=c");
+        assert_eq!(head.path_and_query, "/a?b=c");
+        assert_eq!(head.host, "h:80");
+        assert_eq!(head.version, Version::Http11);
+        assert_eq!(head.head_len, bytes.len() - 6);
+        assert_eq!(head.framing, BodyFraming::Length(3));
+        assert!(head.persistent && head.expects_continue);
+        assert_eq!(head.upgrade, None);
+        assert_eq!(head.answered_as(), ResponseTo::Other);
+        assert_eq!(head.fields().count(), 5);
+        assert_eq!(head.values("X").collect::<Vec<_>>(), [b"1", b"2"]);
+    }
+
+    #[test]
+    fn one_empty_line_before_a_request_belongs_to_its_head() {
+        let bytes = "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(request(bytes).unwrap().head_len, bytes.len());
+        assert_eq!(refusal("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), R::EmptyLines);
+        assert_eq!(refusal("\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), R::BareLf);
+    }
+
+    #[test]
+    fn bare_line_feeds_which_the_tokeniser_accepts_are_refused() {
+        for bytes in [
+            "GET / HTTP/1.1\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\n\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nA:\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nA: b \n\r\n",
+            "\r\n\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        ] {
+            assert_eq!(refusal(bytes), R::BareLf, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn shape_is_judged_before_meaning() {
+        assert_eq!(refusal("GET /.. HTTP/1.1\r\nHost: h\r\nA\r\n\r\n"), R::FieldColonMissing);
+        assert_eq!(refusal("GET / HTTP/1.1\r\nHost: ,\r\nA: b\n\r\n"), R::BareLf);
+    }
+
+    #[test]
+    fn framing_follows_the_fields() {
+        let framed = |fields: &str| {
+            let bytes = format!("POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            request(&bytes).map(|head| head.framing)
+        };
+        assert_eq!(framed(""), Ok(BodyFraming::None));
+        assert_eq!(framed("Content-Length: 0\r\n"), Ok(BodyFraming::None));
+        assert_eq!(framed("content-length:7\r\n"), Ok(BodyFraming::Length(7)));
+        assert_eq!(framed("Transfer-Encoding: chunked\r\n"), Ok(BodyFraming::Chunked));
+        for fields in [
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(framed(fields), Err(R::LengthAndEncoding));
+        }
+        for fields in [
+            "Content-Length:\t5\r\n",
+            "Content-Length:  5\r\n",
+            "Content-Length: 5 \r\n",
+            "Transfer-Encoding: chunked\t\r\n",
+            "Transfer-Encoding:\tchunked\r\n",
+        ] {
+            assert_eq!(framed(fields), Err(R::FramingSpace), "{fields:?}");
+        }
+        assert_eq!(framed("Content-Length:\r\n"), Err(R::LengthInvalid));
+        assert_eq!(framed("Content-Length: \r\n"), Err(R::LengthInvalid));
+        assert_eq!(framed("Content-Length : 5\r\n"), Err(R::SpaceBeforeColon));
+    }
+
+    #[test]
+    fn http_1_0_is_allowed_without_what_it_cannot_say() {
+        let head = request("GET / HTTP/1.0\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!((head.version, head.persistent), (Version::Http10, false));
+        let kept = "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n";
+        assert!(request(kept).unwrap().persistent);
+        let both = "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive, close\r\n\r\n";
+        assert!(!request(both).unwrap().persistent);
+        let with = |field: &str| refusal(&format!("GET / HTTP/1.0\r\nHost: h\r\n{field}\r\n\r\n"));
+        assert_eq!(with("Transfer-Encoding: chunked"), R::EncodingInHttp10);
+        assert_eq!(with("Expect: 100-continue"), R::ExpectUnsupported);
+        assert_eq!(with("Connection: upgrade\r\nUpgrade: websocket"), R::UpgradeInvalid);
+        assert_eq!(refusal("GET / HTTP/1.0\r\n\r\n"), R::HostMissing);
+    }
+
+    #[test]
+    fn close_ends_persistence() {
+        let kept = |value: &str| {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {value}\r\n\r\n");
+            request(&bytes).unwrap().persistent
+        };
+        assert!(kept("keep-alive"));
+        assert!(!kept("Close"));
+        assert!(!kept("keep-alive, close"));
+    }
+
+    #[test]
+    fn only_a_proper_websocket_upgrade_passes() {
+        let upgrade = |method: &str, fields: &str| {
+            let bytes = format!("{method} /ws HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            request(&bytes).map(|head| head.upgrade)
+        };
+        let connection = "Connection: keep-alive, Upgrade\r\n";
+        let asked = |protocol: &str| format!("{connection}Upgrade: {protocol}\r\n");
+        assert_eq!(upgrade("GET", &asked("websocket")), Ok(Some(Upgrade::WebSocket)));
+        assert_eq!(upgrade("GET", &asked("WebSocket")), Ok(Some(Upgrade::WebSocket)));
+        assert_eq!(upgrade("GET", connection), Ok(None));
+        assert_eq!(upgrade("POST", &asked("websocket")), Err(R::UpgradeInvalid));
+        let content = format!("{}Content-Length: 1\r\n", asked("websocket"));
+        assert_eq!(upgrade("GET", &content), Err(R::UpgradeInvalid));
+        let alone = "Upgrade: websocket\r\n";
+        assert_eq!(upgrade("GET", alone), Err(R::UpgradeWithoutConnection));
+        for protocol in ["h2c", "websocket, h2c", "TLS/1.0", "", "websocket/13"] {
+            assert_eq!(upgrade("GET", &asked(protocol)), Err(R::UpgradeUnsupported), "{protocol}");
+        }
+    }
+
+    #[test]
+    fn h2c_may_be_ignored_by_setting() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                      Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n\r\n";
+        let open = Strictness { ignore_h2c_upgrade: true, ..Strictness::STRICT };
+        let strict = read_request(bytes, &Limits::default());
+        assert_eq!(strict.err(), Some(R::UpgradeUnsupported));
+        let Ok(Progress::Complete(head)) = read_request_as(bytes, &Limits::default(), &open) else {
+            panic!("refused")
+        };
+        assert_eq!((head.upgrade, head.answered_as()), (None, ResponseTo::Other));
+    }
+
+    #[test]
+    fn trace_carries_no_content() {
+        assert!(request("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n").is_ok());
+        for field in ["Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let bytes = format!("TRACE / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+            assert_eq!(refusal(&bytes), R::TraceContent);
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_equals_its_host() {
+        assert!(request("GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n").is_ok());
+        assert_eq!(refusal("GET http://i/ HTTP/1.1\r\nHost: h\r\n\r\n"), R::TargetAuthority);
+        assert_eq!(refusal("GET http://h/ HTTP/1.1\r\n\r\n"), R::HostMissing);
+    }
+
+    #[test]
+    fn limits_hold_in_the_short_cut_as_in_the_scanner() {
+        let bytes = b"GET /aaaaaaaaa HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        let line = b"GET /aaaaaaaaa HTTP/1.1\r\n".len();
+        let good =
+            Limits { head_bytes: bytes.len(), fields: 2, line_bytes: line, ..Limits::default() };
+        let read = |limits: &Limits| read_request(bytes, limits).map(|_| ()).err();
+        assert_eq!(read(&good), None);
+        assert_eq!(read(&Limits { head_bytes: bytes.len() - 1, ..good }), Some(R::HeadTooLong));
+        assert_eq!(read(&Limits { fields: 1, ..good }), Some(R::TooManyFields));
+        assert_eq!(read(&Limits { line_bytes: line - 1, ..good }), Some(R::RequestLineTooLong));
+        let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(200));
+        let wide = Limits { fields: usize::MAX, ..Limits::default() };
+        assert_eq!(read_request(many.as_bytes(), &wide).err(), Some(R::TooManyFields));
+    }
+
+    #[test]
+    fn responses_are_framed_by_status_request_and_fields() {
+        use ResponseFraming as F;
+        let framed = |to, rest: &str| {
+            let bytes = format!("HTTP/1.1 {rest}\r\n\r\n");
+            let head = response(&bytes, to).unwrap();
+            (head.framing, head.persistent, head.interim)
+        };
+        let other = ResponseTo::Other;
+        assert_eq!(framed(other, "200 OK\r\nContent-Length: 5"), (F::Length(5), true, false));
+        assert_eq!(framed(other, "200 OK\r\nContent-Length: 0"), (F::None, true, false));
+        assert_eq!(framed(other, "200\r\nTransfer-Encoding: chunked"), (F::Chunked, true, false));
+        assert_eq!(framed(other, "200 OK"), (F::UntilClose, false, false));
+        assert_eq!(
+            framed(other, "200 OK\r\nConnection: close\r\nContent-Length: 5"),
+            (F::Length(5), false, false)
+        );
+        assert_eq!(framed(ResponseTo::Head, "200 OK\r\nContent-Length: 5"), (F::None, true, false));
+        assert_eq!(framed(ResponseTo::Head, "200 OK"), (F::None, true, false));
+        assert_eq!(
+            framed(ResponseTo::Head, "200 OK\r\nTransfer-Encoding: chunked"),
+            (F::None, true, false)
+        );
+        assert_eq!(framed(other, "304 Not Modified\r\nContent-Length: 5"), (F::None, true, false));
+        assert_eq!(framed(other, "204 No Content"), (F::None, true, false));
+        assert_eq!(framed(other, "100 Continue"), (F::None, true, true));
+        assert_eq!(framed(other, "103 Early Hints\r\nLink: </a>"), (F::None, true, true));
+        assert_eq!(framed(ResponseTo::Connect, "200 OK"), (F::UntilClose, false, false));
+        assert_eq!(
+            framed(ResponseTo::Connect, "400 No\r\nContent-Length: 1"),
+            (F::Length(1), true, false)
+        );
+    }
+
+    #[test]
+    fn ambiguous_responses_are_read_until_close() {
+        for (rest, refusal) in [
+            ("200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", R::LengthAndEncoding),
+            ("200 OK\r\nContent-Length: 5\r\nContent-Length: 5", R::LengthRepeated),
+            ("200 OK\r\nContent-Length: 5, 5", R::LengthInvalid),
+            ("200 OK\r\nContent-Length: +5", R::LengthInvalid),
+            ("200 OK\r\nTransfer-Encoding: gzip, chunked", R::EncodingUnsupported),
+            ("200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5", R::EncodingUnsupported),
+            ("200 OK\r\nContent_Length: 5", R::LookAlikeName),
+            ("200 OK\r\nConnection: ;", R::ConnectionInvalid),
+            ("204 No Content\r\nContent-Length: 5", R::ContentForbidden),
+            ("204 No Content\r\nTransfer-Encoding: chunked", R::ContentForbidden),
+            ("100 Continue\r\nContent-Length: 5", R::ContentForbidden),
+            ("101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket", R::SwitchUnasked),
+        ] {
+            let bytes = format!("HTTP/1.1 {rest}\r\n\r\n");
+            let head = response(&bytes, ResponseTo::Other).unwrap();
+            assert_eq!(head.ambiguous, Some(refusal), "{rest}");
+            assert_eq!(head.framing, ResponseFraming::UntilClose);
+            assert!(!head.persistent && !head.interim && !head.switching);
+        }
+        let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = response(old, ResponseTo::Other).unwrap();
+        assert_eq!(head.ambiguous, Some(R::EncodingInHttp10));
+    }
+
+    #[test]
+    fn http_1_0_responses_persist_only_when_they_say_so() {
+        let kept = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n";
+        assert!(response(kept, ResponseTo::Other).unwrap().persistent);
+        let silent = "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n";
+        assert!(!response(silent, ResponseTo::Other).unwrap().persistent);
+    }
+
+    #[test]
+    fn a_switch_must_be_the_one_asked_for() {
+        let read = |fields: &str, to| {
+            let bytes = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+            let head = response(&bytes, to).unwrap();
+            (head.switching, head.ambiguous)
+        };
+        let good = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        assert_eq!(read(good, ResponseTo::WebSocket), (true, None));
+        for (fields, to) in [
+            (good, ResponseTo::Other),
+            (good, ResponseTo::Head),
+            ("Upgrade: websocket\r\n", ResponseTo::WebSocket),
+            ("Connection: Upgrade\r\n", ResponseTo::WebSocket),
+            ("Connection: Upgrade\r\nUpgrade: h2c\r\n", ResponseTo::WebSocket),
+            (
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+                ResponseTo::WebSocket,
+            ),
+        ] {
+            assert_eq!(read(fields, to), (false, Some(R::SwitchUnasked)), "{fields}");
+        }
+    }
+
+    #[test]
+    fn unreadable_responses_are_refused() {
+        for (bytes, refusal) in [
+            ("HTTP/1.1 099 X\r\n\r\n", R::StatusUnknown),
+            ("HTTP/1.1 600 X\r\n\r\n", R::StatusUnknown),
+            ("HTTP/2 200\r\n\r\n", R::StatusLineMalformed),
+            ("ICY 200 OK\r\n\r\n", R::StatusLineMalformed),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", R::StatusLineMalformed),
+            ("HTTP/1.1 200 OK\nA: b\r\n\r\n", R::BareLf),
+            ("HTTP/1.1 200 OK\r\nA: b\n\r\n", R::BareLf),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", R::ObsFold),
+            ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", R::SpaceBeforeColon),
+        ] {
+            assert_eq!(response(bytes, ResponseTo::Other).err(), Some(refusal), "{bytes:?}");
+        }
     }
 }
