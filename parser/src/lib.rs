@@ -1,2 +1,4 @@
 //! Reads bytes. Filled by the parser work.
 #![forbid(unsafe_code)]
+
+pub mod http;
