@@ -1,6 +1,8 @@
 //! Why a packet died. The enum is the counter table and what the command line prints; Cilium's names and numbers where they
 //! exist (`cilium-semantics.md` §4.2), numbers from 220 on are ours.
 
+use parser::ParseError;
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $key:literal, $name:literal, $text:literal;)*) => {
         /// Why a packet died.
@@ -111,6 +113,54 @@ drop_reasons! {
 impl std::fmt::Display for DropReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.text())
+    }
+}
+
+impl From<ParseError> for DropReason {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::EthernetTruncated
+            | ParseError::EthernetGroupSource
+            | ParseError::ArpTruncated
+            | ParseError::ArpUnsupported
+            | ParseError::Ipv4Truncated
+            | ParseError::Ipv4Version
+            | ParseError::Ipv4HeaderLength
+            | ParseError::Ipv4TotalLength
+            | ParseError::Ipv4Checksum
+            | ParseError::Ipv4OptionMalformed
+            | ParseError::Ipv4SourceRoute
+            | ParseError::Ipv6Truncated
+            | ParseError::Ipv6Version
+            | ParseError::Ipv6PayloadLength
+            | ParseError::Ipv6MappedAddress => Self::InvalidPacket,
+            ParseError::EthernetVlan => Self::VlanFiltered,
+            ParseError::EthernetLlc => Self::UnsupportedL2Protocol,
+            ParseError::UnsupportedL3Protocol => Self::UnsupportedL3Protocol,
+            ParseError::Ipv6Jumbogram
+            | ParseError::Ipv6ExtensionCount
+            | ParseError::Ipv6ExtensionOrder
+            | ParseError::Ipv6ExtensionTruncated
+            | ParseError::Ipv6OptionMalformed
+            | ParseError::Ipv6RoutingHeader
+            | ParseError::Ipv6HomeAddress => Self::InvalidIpv6Extension,
+            ParseError::FragmentLength | ParseError::FragmentBeyondMaximum | ParseError::FragmentTiny => Self::Fragment,
+            ParseError::TcpTruncated
+            | ParseError::TcpDataOffset
+            | ParseError::TcpSynFin
+            | ParseError::TcpSynRst
+            | ParseError::TcpNoFlags
+            | ParseError::TcpAckMissing
+            | ParseError::TcpPortZero
+            | ParseError::TcpOptionMalformed
+            | ParseError::UdpTruncated
+            | ParseError::UdpLength
+            | ParseError::UdpPortZero
+            | ParseError::IcmpTruncated
+            | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
+            ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => Self::UnrelatedIcmpError,
+            ParseError::NdpHopLimit | ParseError::NdpMalformed => Self::ForbiddenIcmpv6,
+        }
     }
 }
 

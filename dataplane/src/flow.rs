@@ -5,33 +5,14 @@
 
 use std::{net::IpAddr, time::SystemTime};
 
-use parser::{flow_key::FlowTuple, ipv4, ipv6, tcp::Flags};
-use policy_table::{Identity, MatchType, RuleOrigin, Table};
+use parser::{flow_key::FlowTuple, network::Protocol, tcp::TcpFlags};
+use policy_table::{Cause, Direction, Identity, MatchType, RuleOrigin, Table};
 use serde_json::{Value, json};
 
 use crate::{drop_reason::DropReason, worker::clock::Tick};
 
 /// Bytes of a request's line that an event carries; what is longer is cut.
 pub const REQUEST_BYTES: usize = 256;
-
-/// Which side's policy spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrafficDirection {
-    /// The destination's.
-    Ingress,
-    /// The source's.
-    Egress,
-}
-
-impl TrafficDirection {
-    /// As Hubble prints it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingress => "INGRESS",
-            Self::Egress => "EGRESS",
-        }
-    }
-}
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +22,9 @@ pub enum Happening {
         /// None: allowed. Some: dropped for this reason.
         denied: Option<DropReason>,
         /// Which side's policy spoke.
-        direction: TrafficDirection,
-        /// What kind of rule matched.
-        match_type: MatchType,
-        /// The rule that decided, in the table of the event's epoch.
-        rule: Option<policy_table::RuleId>,
+        direction: Direction,
+        /// Why, in the table of the event's epoch.
+        cause: Cause,
     },
     /// A packet dropped for another reason than policy.
     Drop(DropReason),
@@ -55,8 +34,8 @@ pub enum Happening {
         allowed: bool,
         /// The method, a space, the host and the target, cut at [`REQUEST_BYTES`].
         text: RequestText,
-        /// The rule that decided.
-        rule: Option<policy_table::RuleId>,
+        /// Why, in the table of the event's epoch; none if the request's form decided.
+        cause: Option<Cause>,
     },
 }
 
@@ -113,6 +92,8 @@ impl RequestText {
 pub struct FlowEvent {
     /// When.
     pub tick: Tick,
+    /// The epoch of the table that judged.
+    pub epoch: u64,
     /// The packet's addresses and ports, after service translation where it took place.
     pub tuple: FlowTuple,
     /// The sender's identity.
@@ -120,7 +101,7 @@ pub struct FlowEvent {
     /// The receiver's identity.
     pub destination: Identity,
     /// The segment's flags; empty if it is not TCP.
-    pub flags: Flags,
+    pub flags: TcpFlags,
     /// What happened.
     pub happening: Happening,
 }
@@ -142,21 +123,21 @@ impl Flow<'_> {
     /// One line as `hubble observe` prints it.
     pub fn line(&self) -> String {
         let event = self.event;
-        let source = self.end(event.tuple.source(), event.tuple.src_port, event.source);
-        let destination = self.end(event.tuple.destination(), event.tuple.dst_port, event.destination);
+        let source = self.end(event.tuple.source, event.tuple.src_port, event.source);
+        let destination = self.end(event.tuple.destination, event.tuple.dst_port, event.destination);
         let (kind, verdict, summary) = match &event.happening {
-            Happening::PolicyVerdict { denied, direction, match_type, rule } => {
-                let by = rule.map(|rule| format!(" BY {}", name(self.table.rule(rule)))).unwrap_or_default();
+            Happening::PolicyVerdict { denied, direction, cause } => {
+                let by = self.by(Some(*cause));
                 let verdict = if denied.is_none() { "ALLOWED" } else { "DENIED" };
                 (
-                    format!("policy-verdict:{} {}", match_type.as_str(), direction.as_str()),
+                    format!("policy-verdict:{} {}", self.table.match_type(*cause), shout(*direction)),
                     format!("{verdict}{by}"),
                     self.protocol_summary(),
                 )
             }
             Happening::Drop(reason) => (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary()),
-            Happening::Request { allowed, text, rule } => {
-                let by = rule.map(|rule| format!(" BY {}", name(self.table.rule(rule)))).unwrap_or_default();
+            Happening::Request { allowed, text, cause } => {
+                let by = self.by(*cause);
                 let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
                 (
                     "http-request".to_owned(),
@@ -172,18 +153,18 @@ impl Flow<'_> {
     pub fn json(&self) -> Value {
         let event = self.event;
         let time = timestamp(self.time);
-        let version = if event.tuple.source().is_ipv4() { "IPv4" } else { "IPv6" };
+        let version = if event.tuple.source.is_ipv4() { "IPv4" } else { "IPv6" };
         let mut flow = json!({
             "time": time,
             "node_name": self.node,
             "IP": {
-                "source": event.tuple.source().to_string(),
-                "destination": event.tuple.destination().to_string(),
+                "source": event.tuple.source.to_string(),
+                "destination": event.tuple.destination.to_string(),
                 "ipVersion": version,
             },
             "l4": self.l4(),
-            "source": self.peer(event.tuple.source(), event.source),
-            "destination": self.peer(event.tuple.destination(), event.destination),
+            "source": self.peer(event.tuple.source, event.source),
+            "destination": self.peer(event.tuple.destination, event.destination),
             "is_reply": false,
         });
         let mut set = |field: &str, value: Value| {
@@ -192,20 +173,20 @@ impl Flow<'_> {
             }
         };
         match &event.happening {
-            Happening::PolicyVerdict { denied, direction, match_type, rule } => {
+            Happening::PolicyVerdict { denied, direction, cause } => {
                 set("Type", json!("L3_L4"));
                 set("verdict", json!(if denied.is_none() { "FORWARDED" } else { "DROPPED" }));
                 set("event_type", json!({"type": 5}));
-                set("traffic_direction", json!(direction.as_str()));
-                set("policy_match_type", json!(match_type.number()));
+                set("traffic_direction", json!(shout(*direction)));
+                set("policy_match_type", json!(match_number(self.table.match_type(*cause))));
                 if let Some(reason) = denied {
                     set("drop_reason", json!(reason.number()));
                     set("drop_reason_desc", json!(reason.flow_name()));
                 }
-                if let Some(rule) = rule {
-                    let side = if *direction == TrafficDirection::Ingress { "ingress" } else { "egress" };
+                if let Some(rule) = self.rule(*cause) {
+                    let side = shout(*direction).to_lowercase();
                     let action = if denied.is_none() { "allowed" } else { "denied" };
-                    set(&format!("{side}_{action}_by"), json!([policy(self.table.rule(*rule))]));
+                    set(&format!("{side}_{action}_by"), json!([policy(rule)]));
                 }
             }
             Happening::Drop(reason) => {
@@ -215,7 +196,7 @@ impl Flow<'_> {
                 set("drop_reason", json!(reason.number()));
                 set("drop_reason_desc", json!(reason.flow_name()));
             }
-            Happening::Request { allowed, text, rule } => {
+            Happening::Request { allowed, text, cause } => {
                 set("Type", json!("L7"));
                 set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
                 set("event_type", json!({"type": 129}));
@@ -224,13 +205,23 @@ impl Flow<'_> {
                 if !allowed {
                     set("drop_reason_desc", json!(DropReason::PolicyDenied.flow_name()));
                 }
-                if let Some(rule) = rule {
+                if let Some(rule) = cause.and_then(|cause| self.rule(cause)) {
                     let field = if *allowed { "ingress_allowed_by" } else { "ingress_denied_by" };
-                    set(field, json!([policy(self.table.rule(*rule))]));
+                    set(field, json!([policy(rule)]));
                 }
             }
         }
         json!({"flow": flow, "node_name": self.node, "time": time})
+    }
+
+    /// The rule behind a cause, if the table is still the one that gave it.
+    fn rule(&self, cause: Cause) -> Option<&RuleOrigin> {
+        let same = self.table.epoch() == self.event.epoch;
+        self.table.rule_of(cause).filter(|_| same).and_then(|rule| self.table.rule(rule))
+    }
+
+    fn by(&self, cause: Option<Cause>) -> String {
+        cause.and_then(|cause| self.rule(cause)).map(|rule| format!(" BY {rule}")).unwrap_or_default()
     }
 
     fn end(&self, address: IpAddr, port: u16, identity: Identity) -> String {
@@ -263,39 +254,56 @@ impl Flow<'_> {
         let tuple = &self.event.tuple;
         let ports = json!({"source_port": tuple.src_port, "destination_port": tuple.dst_port});
         match tuple.protocol {
-            ipv4::TCP => {
+            Protocol::TCP => {
                 let mut tcp = ports;
                 let flags: serde_json::Map<String, Value> =
-                    self.event.flags.names().map(|name| (name.to_owned(), json!(true))).collect();
+                    self.event.flags.to_string().split(", ").map(|name| (name.to_owned(), json!(true))).collect();
                 if let Value::Object(fields) = &mut tcp {
                     fields.insert("flags".into(), Value::Object(flags));
                 }
                 json!({"TCP": tcp})
             }
-            ipv4::UDP => json!({"UDP": ports}),
-            ipv4::ICMP => json!({"ICMPv4": {}}),
-            ipv6::ICMPV6 => json!({"ICMPv6": {}}),
+            Protocol::UDP => json!({"UDP": ports}),
+            Protocol::ICMP => json!({"ICMPv4": {}}),
+            Protocol::ICMPV6 => json!({"ICMPv6": {}}),
             other => json!({"protocol": other}),
         }
     }
 
     fn protocol_summary(&self) -> String {
         match self.event.tuple.protocol {
-            ipv4::TCP => format!("TCP Flags: {}", self.event.flags),
-            ipv4::UDP => "UDP".to_owned(),
-            ipv4::ICMP => "ICMPv4".to_owned(),
-            ipv6::ICMPV6 => "ICMPv6".to_owned(),
+            Protocol::TCP => format!("TCP Flags: {}", self.event.flags),
+            Protocol::UDP => "UDP".to_owned(),
+            Protocol::ICMP => "ICMPv4".to_owned(),
+            Protocol::ICMPV6 => "ICMPv6".to_owned(),
             other => format!("IP protocol {other}"),
         }
     }
 }
 
-fn name(rule: &RuleOrigin) -> String {
-    format!("{} ({}) {}:{}", rule.name, rule.kind, rule.file, rule.line)
+/// As Hubble prints a direction.
+fn shout(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "INGRESS",
+        Direction::Egress => "EGRESS",
+    }
+}
+
+/// Cilium's numbers of match types (`PolicyMatch` in pkg/monitor/api).
+fn match_number(matched: MatchType) -> u8 {
+    match matched {
+        MatchType::None => 0,
+        MatchType::L3Only => 1,
+        MatchType::L3L4 => 2,
+        MatchType::L4Only => 3,
+        MatchType::All => 4,
+        MatchType::L3Proto => 5,
+        MatchType::ProtoOnly => 6,
+    }
 }
 
 fn policy(rule: &RuleOrigin) -> Value {
-    json!({"name": rule.name, "namespace": rule.namespace, "kind": rule.kind, "file": rule.file, "line": rule.line})
+    json!({"name": rule.name, "namespace": rule.namespace, "kind": rule.kind.to_string(), "file": rule.file.as_ref(), "line": rule.line})
 }
 
 /// RFC 3339 in UTC.

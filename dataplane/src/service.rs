@@ -46,7 +46,7 @@ impl Services {
             for &address in &service.cluster_ips {
                 all.addresses.insert(address);
                 for port in &service.ports {
-                    let frontend = Frontend { address, protocol: port.protocol.number(), port: port.port };
+                    let frontend = Frontend { address, protocol: port.protocol.0, port: port.port };
                     let backends =
                         port.backends.iter().copied().filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect();
                     all.frontends.insert(frontend, backends);
@@ -56,18 +56,35 @@ impl Services {
         all
     }
 
+    /// Whether `address` is a service's.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
     /// Every service address.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.iter().copied()
     }
 
+    /// The service that a client's connection to a backend probably went through: one whose choice for this client is this very
+    /// backend. The tuple as the client addressed it.
+    pub fn frontend_of(&self, to_backend: &FlowTuple) -> Option<FlowTuple> {
+        let backend = SocketAddr::new(to_backend.destination, to_backend.dst_port);
+        self.frontends.iter().find_map(|(frontend, backends)| {
+            let protocol = frontend.protocol == to_backend.protocol.value();
+            let tuple = FlowTuple { destination: frontend.address, dst_port: frontend.port, ..*to_backend };
+            let chosen = protocol && backends.contains(&backend) && self.destination(&tuple) == Destination::Backend(backend);
+            chosen.then_some(tuple)
+        })
+    }
+
     /// Where a new connection with this tuple goes.
     pub fn destination(&self, tuple: &FlowTuple) -> Destination {
-        let address = tuple.destination();
+        let address = tuple.destination;
         if !self.addresses.contains(&address) {
             return Destination::NotAService;
         }
-        let frontend = Frontend { address, protocol: tuple.protocol, port: tuple.dst_port };
+        let frontend = Frontend { address, protocol: tuple.protocol.value(), port: tuple.dst_port };
         self.frontends
             .get(&frontend)
             .and_then(|backends| backends.iter().max_by_key(|backend| weight(tuple, backend)))
@@ -78,6 +95,6 @@ impl Services {
 /// The weight of a backend for a connection. The hash needs no secret: a client that steers itself to one replica gains nothing.
 fn weight(tuple: &FlowTuple, backend: &SocketAddr) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (tuple.source(), tuple.src_port, tuple.destination(), tuple.dst_port, backend).hash(&mut hasher);
+    (tuple.source, tuple.src_port, tuple.destination, tuple.dst_port, backend).hash(&mut hasher);
     hasher.finish()
 }

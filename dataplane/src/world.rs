@@ -54,12 +54,12 @@ impl Neighbour {
     pub fn mac(&self) -> Option<MacAddress> {
         let value = self.0.load(Ordering::Relaxed);
         let [_, _, a, b, c, d, e, f] = value.to_be_bytes();
-        (value & KNOWN != 0).then_some(MacAddress([a, b, c, d, e, f]))
+        (value & KNOWN != 0).then_some(MacAddress::new([a, b, c, d, e, f]))
     }
 
     /// Learns the address; the first one stays.
     pub fn learn(&self, mac: MacAddress) {
-        let [a, b, c, d, e, f] = mac.0;
+        let [a, b, c, d, e, f] = mac.octets();
         let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | KNOWN;
         let _known_already = self.0.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -97,6 +97,7 @@ pub struct World {
     /// The port of each endpoint of the table that is attached here.
     endpoint_ports: Vec<Option<PortId>>,
     host: Option<PortId>,
+    gateways: Vec<IpAddr>,
 }
 
 /// Where a packet goes and who is there.
@@ -110,7 +111,7 @@ pub struct Route {
 
 impl World {
     /// A world of these ports and this table.
-    pub fn new(epoch: u64, table: Option<Arc<Table>>, ports: Vec<Option<PortView>>) -> Self {
+    pub fn new(epoch: u64, table: Option<Arc<Table>>, ports: Vec<Option<PortView>>, gateways: Vec<IpAddr>) -> Self {
         let endpoints = table.as_ref().map_or(0, |table| table.endpoints().len());
         let mut endpoint_ports = vec![None; endpoints];
         let mut host = None;
@@ -119,12 +120,12 @@ impl World {
             if port.kind == PortKind::Host {
                 host = Some(PortId(number));
             }
-            if let Some(slot) = port.endpoint.and_then(|endpoint| endpoint_ports.get_mut(endpoint.index())) {
+            if let Some(slot) = port.endpoint.and_then(|endpoint| endpoint_ports.get_mut(endpoint.position())) {
                 *slot = Some(PortId(number));
             }
         }
         let services = table.as_ref().map(|table| Services::new(table.services())).unwrap_or_default();
-        Self { epoch, table, services, ports, endpoint_ports, host }
+        Self { epoch, table, services, ports, endpoint_ports, host, gateways }
     }
 
     /// The port of that number.
@@ -142,7 +143,7 @@ impl World {
         let table = self.table.as_ref()?;
         let endpoint = table.endpoint_of(address);
         let local = endpoint
-            .and_then(|endpoint| Some((endpoint, (*self.endpoint_ports.get(endpoint.index())?)?)))
+            .and_then(|endpoint| Some((endpoint, (*self.endpoint_ports.get(endpoint.position())?)?)))
             .map(|(endpoint, port)| Route {
                 port,
                 peer: Peer { identity: table.identity_of(address), endpoint: Some(endpoint) },
@@ -158,9 +159,32 @@ impl World {
         port.endpoint.is_some() && table.endpoint_of(address) == port.endpoint
     }
 
+    /// The node's address towards the pods, of the same family as `other`.
+    pub fn gateway_like(&self, other: IpAddr) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == other.is_ipv4())
+    }
+
+    /// Whether `address` is the node's own towards the pods.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.gateways.contains(&address)
+    }
+
+    /// Whether the node's stack reaches `address` through us: a pod attached here, or a service.
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        self.local_endpoint(address).is_some() || self.services.has(address)
+    }
+
+    /// Every such address.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let Some(table) = &self.table else { return Vec::new() };
+        let attached = table.endpoints().iter().zip(&self.endpoint_ports).filter(|(_, port)| port.is_some());
+        let pods = attached.flat_map(|(endpoint, _)| endpoint.addresses.iter().copied());
+        pods.chain(self.services.addresses()).collect()
+    }
+
     /// The pod attached here that has `address`.
     pub fn local_endpoint(&self, address: IpAddr) -> Option<EndpointIndex> {
         let endpoint = self.table.as_ref()?.endpoint_of(address)?;
-        self.endpoint_ports.get(endpoint.index()).copied().flatten().map(|_attached| endpoint)
+        self.endpoint_ports.get(endpoint.position()).copied().flatten().map(|_attached| endpoint)
     }
 }

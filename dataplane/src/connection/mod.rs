@@ -47,6 +47,8 @@ pub struct Connection {
     pub flow: FlowTuple,
     /// As the opener addressed it, if it addressed a service.
     pub service: Option<FlowTuple>,
+    /// The port that policy speaks of: the destination's, or the type of an ICMP message.
+    pub policy_port: u16,
     /// How far it is.
     pub phase: tcp::Phase,
     /// When the last packet of it passed.

@@ -1,7 +1,7 @@
 //! How far a connection is, as far as its lifetime in the table depends on it (Cilium's conntrack, `cilium-semantics.md` §2.6).
 //! The exact TCP state of an inspected connection is the stream's business (`inspect`).
 
-use parser::tcp::Flags;
+use parser::tcp::TcpFlags;
 
 use super::Direction;
 
@@ -35,18 +35,18 @@ pub enum ClosedBy {
 impl Phase {
     /// The phase after a segment with these flags.
     #[must_use]
-    pub fn after(self, flags: Flags, direction: Direction) -> Self {
+    pub fn after(self, flags: TcpFlags, direction: Direction) -> Self {
         let sender = match direction {
             Direction::Original => ClosedBy::Opener,
             Direction::Reply => ClosedBy::Responder,
         };
         match self {
             Self::Datagram => Self::Datagram,
-            _ if flags.rst() => Self::Closing,
+            _ if flags.is_rst() => Self::Closing,
             Self::Closing => Self::Closing,
-            Self::HalfClosed(first) if flags.fin() && first != sender => Self::Closing,
+            Self::HalfClosed(first) if flags.is_fin() && first != sender => Self::Closing,
             Self::HalfClosed(first) => Self::HalfClosed(first),
-            Self::Opening | Self::Established if flags.fin() => Self::HalfClosed(sender),
+            Self::Opening | Self::Established if flags.is_fin() => Self::HalfClosed(sender),
             Self::Opening if direction == Direction::Reply => Self::Established,
             Self::Opening => Self::Opening,
             Self::Established => Self::Established,
@@ -57,18 +57,19 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use TcpFlags as Flags;
 
     #[test]
     fn a_handshake_and_two_fins_close() {
         let mut phase = Phase::Opening;
         for (flags, direction, expected) in [
             (Flags::SYN, Direction::Original, Phase::Opening),
-            (Flags::SYN | Flags::ACK, Direction::Reply, Phase::Established),
+            (Flags::SYN.with(Flags::ACK), Direction::Reply, Phase::Established),
             (Flags::ACK, Direction::Original, Phase::Established),
-            (Flags::FIN | Flags::ACK, Direction::Original, Phase::HalfClosed(ClosedBy::Opener)),
-            (Flags::FIN | Flags::ACK, Direction::Original, Phase::HalfClosed(ClosedBy::Opener)),
+            (Flags::FIN.with(Flags::ACK), Direction::Original, Phase::HalfClosed(ClosedBy::Opener)),
+            (Flags::FIN.with(Flags::ACK), Direction::Original, Phase::HalfClosed(ClosedBy::Opener)),
             (Flags::ACK, Direction::Reply, Phase::HalfClosed(ClosedBy::Opener)),
-            (Flags::FIN | Flags::ACK, Direction::Reply, Phase::Closing),
+            (Flags::FIN.with(Flags::ACK), Direction::Reply, Phase::Closing),
             (Flags::ACK, Direction::Original, Phase::Closing),
         ] {
             phase = phase.after(flags, direction);

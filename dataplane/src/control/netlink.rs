@@ -254,7 +254,7 @@ fn describe(link: &LinkMessage) -> Interface {
     let mut interface = Interface {
         index: link.header.index,
         name: String::new(),
-        mac: MacAddress([0; 6]),
+        mac: MacAddress::new([0; 6]),
         mtu: 1500,
         tx_queues: 1,
     };
@@ -265,7 +265,7 @@ fn describe(link: &LinkMessage) -> Interface {
             LinkAttribute::NumTxQueues(queues) => interface.tx_queues = *queues,
             LinkAttribute::Address(mac) => {
                 if let Ok(mac) = <[u8; 6]>::try_from(mac.as_slice()) {
-                    interface.mac = MacAddress(mac);
+                    interface.mac = MacAddress::new(mac);
                 }
             }
             _ => {}

@@ -86,8 +86,10 @@ impl<P: Port> Worker<P> {
             Ok(source) => source,
             Err(reason) => return Verdict::Drop(reason),
         };
+        if let Some(error) = headers.icmp_error() {
+            return self.judge_icmp_error(world, headers, error);
+        }
         match headers.transport {
-            Transport::IcmpError(error) => self.judge_icmp_error(world, headers, &error),
             Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
             _ => match headers.flow_tuple() {
                 Some(tuple) => self.judge_flow(world, table, (port, source), headers, frame, &tuple, settled, now),
@@ -119,7 +121,7 @@ impl<P: Port> Worker<P> {
         let opens = flags.is_some_and(TcpFlags::is_opening);
         if !opens && !settled {
             // The other end may have opened it; then the connection is with the worker that receives from there.
-            let other = world.route(tuple.destination()).and_then(|route| world.port(route.port)).map(|view| view.home);
+            let other = world.route(tuple.destination).and_then(|route| world.port(route.port)).map(|view| view.home);
             if let Some(worker) = other.filter(|worker| *worker != self.id) {
                 let home = world.port(port).map(|view| view.home);
                 // If we are not the sender's home, we were asked as the other end; the sender's home opens it.
@@ -208,8 +210,8 @@ impl<P: Port> Worker<P> {
         let before = connection.judgement.access;
         // A pod that talks to itself through a service has the loopback address as its source; its port stays.
         let source = connection.opener();
-        let ends = ends(world, source, flow.destination()).ok_or(DropReason::NoRoute)?;
-        let access = access(table, &ends, flow.protocol, flow.dst_port);
+        let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
+        let access = access(table, &ends, flow.protocol, connection.policy_port);
         connection.judgement = judgement(world, &ends, access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
@@ -233,9 +235,9 @@ impl<P: Port> Worker<P> {
         let (flow, service) = match world.services.destination(tuple) {
             Destination::NotAService => (*tuple, None),
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
-            Destination::Backend(backend) => (tuple.with_destination(backend.ip(), backend.port()), Some(*tuple)),
+            Destination::Backend(backend) => (FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple }, Some(*tuple)),
         };
-        let Some(ends) = ends(world, tuple.source(), flow.destination()) else {
+        let Some(ends) = ends(world, tuple.source, flow.destination) else {
             return Verdict::Refuse(DropReason::NoRoute, Answer::HostUnreachable);
         };
         let ends = Ends { source, ..ends };
@@ -244,7 +246,8 @@ impl<P: Port> Worker<P> {
             return Verdict::Refuse(DropReason::NoRoute, Answer::HostUnreachable);
         }
         let flow = if ends.source_port == ends.destination_port { hairpin(&flow) } else { flow };
-        let access = access(table, &ends, flow.protocol, policy_port(headers, &flow));
+        let policy_port = policy_port(headers, &flow);
+        let access = access(table, &ends, flow.protocol, policy_port);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
         self.tell_verdict(table, &flow, &ends, access, flags, now);
         if let Access::Deny(denial) = access {
@@ -254,6 +257,7 @@ impl<P: Port> Worker<P> {
         let mut connection = Connection {
             flow,
             service,
+            policy_port,
             phase,
             last_seen: now,
             judgement: judgement(world, &ends, access),
@@ -302,9 +306,9 @@ impl<P: Port> Worker<P> {
         let (flow, service) = match world.services.destination(tuple) {
             Destination::NotAService => (*tuple, None),
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
-            Destination::Backend(backend) => (tuple.with_destination(backend.ip(), backend.port()), Some(*tuple)),
+            Destination::Backend(backend) => (FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple }, Some(*tuple)),
         };
-        let Some(ends) = ends(world, tuple.source(), flow.destination()) else {
+        let Some(ends) = ends(world, tuple.source, flow.destination) else {
             return Verdict::Drop(DropReason::NoRoute);
         };
         let ends = Ends { source, ..ends };
@@ -330,6 +334,7 @@ impl<P: Port> Worker<P> {
                 let connection = Connection {
                     flow: client,
                     service: Some(frontend),
+                    policy_port: client.dst_port,
                     phase: Phase::Established,
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
@@ -345,6 +350,7 @@ impl<P: Port> Worker<P> {
         let connection = Connection {
             flow,
             service,
+            policy_port: flow.dst_port,
             phase: Phase::Established,
             last_seen: now,
             judgement: judgement(world, &ends, forth),
@@ -371,10 +377,10 @@ impl<P: Port> Worker<P> {
 
     /// The verdict on an ICMP error: it belongs to the connection of the packet that it quotes (Cilium's RELATED), or to none.
     fn judge_icmp_error(&mut self, world: &World, headers: &Headers, error: &IcmpError) -> Verdict {
-        let quoted = error.tuple;
+        let quoted = error.quote.tuple;
         let Some(found) = self.connections.find(&quoted) else {
             // The quoted packet's sender receives the error; its connection is with the worker of one of the two ends.
-            let other = world.route(quoted.source()).and_then(|route| world.port(route.port)).map(|view| view.home);
+            let other = world.route(quoted.source).and_then(|route| world.port(route.port)).map(|view| view.home);
             return match other.filter(|worker| *worker != self.id) {
                 Some(worker) => Verdict::HandOn { worker, settled: false },
                 None => Verdict::Drop(DropReason::UnrelatedIcmpError),
@@ -406,6 +412,7 @@ impl<P: Port> Worker<P> {
     fn tell_verdict(&mut self, table: &Table, flow: &FlowTuple, ends: &Ends, access: Access, flags: TcpFlags, now: Tick) {
         let event = |happening| FlowEvent {
             tick: now,
+            epoch: table.epoch(),
             tuple: *flow,
             source: ends.source.identity,
             destination: ends.destination.identity,
@@ -421,7 +428,6 @@ impl<P: Port> Worker<P> {
             self.tell(event(Happening::PolicyVerdict {
                 denied: Some(denied(denial.explicit)),
                 direction: denial.direction,
-                match_type: table.match_type_of(denial.cause),
                 cause: denial.cause,
             }));
         }
@@ -430,8 +436,7 @@ impl<P: Port> Worker<P> {
         });
         for (direction, cause) in sides.into_iter().flatten() {
             if let Some(cause) = cause {
-                let match_type = table.match_type_of(cause);
-                self.tell(event(Happening::PolicyVerdict { denied: None, direction, match_type, cause }));
+                self.tell(event(Happening::PolicyVerdict { denied: None, direction, cause }));
             }
         }
     }
@@ -440,7 +445,7 @@ impl<P: Port> Worker<P> {
 impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
-        self.service.as_ref().unwrap_or(&self.flow).source()
+        self.service.as_ref().unwrap_or(&self.flow).source
     }
 
     /// Which port a packet of this direction leaves on and the tuple it has then.
@@ -456,11 +461,11 @@ impl Connection {
 
 /// Forwards, or tells the sender why not: hop limit or size.
 fn forward(world: &World, port: PortId, headers: &Headers, tuple: &FlowTuple, wanted: FlowTuple) -> Verdict {
-    if headers.hop_limit() <= 1 {
+    if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
     let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-    if headers.packet_len() > view.mtu {
+    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
         return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
     }
     Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
@@ -506,7 +511,11 @@ fn access(table: &Table, ends: &Ends, protocol: Protocol, dst_port: u16) -> Acce
 
 /// The port that policy speaks of: for ICMP the message type (`cilium-semantics.md` §1.9).
 fn policy_port(headers: &Headers, flow: &FlowTuple) -> u16 {
-    headers.icmp_type().map_or(flow.dst_port, u16::from)
+    match headers.transport {
+        Transport::Icmp(icmp) => u16::from(icmp.icmp_type),
+        Transport::Icmpv6(icmpv6) => u16::from(icmpv6.icmp_type),
+        _ => flow.dst_port,
+    }
 }
 
 fn judgement(world: &World, ends: &Ends, access: Access) -> Judgement {
@@ -523,11 +532,11 @@ fn judgement(world: &World, ends: &Ends, access: Access) -> Judgement {
 /// A pod that reaches itself through a service would refuse a packet from its own address, so it sees this one instead, as with
 /// Cilium (169.254.42.1 and its IPv6 counterpart, `pod-to-itself-via-service`).
 fn hairpin(flow: &FlowTuple) -> FlowTuple {
-    let loopback = match flow.source() {
+    let loopback = match flow.source {
         IpAddr::V4(_) => IpAddr::V4([169, 254, 42, 1].into()),
         IpAddr::V6(_) => IpAddr::V6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0x2a01].into()),
     };
-    flow.with_source(loopback, flow.src_port)
+    FlowTuple { source: loopback, ..*flow }
 }
 
 fn denied(explicit: bool) -> DropReason {

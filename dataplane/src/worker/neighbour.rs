@@ -9,7 +9,8 @@ use parser::{
     arp::{Arp, ArpOperation},
     ethernet::MacAddress,
     headers::{Headers, Transport},
-    icmp::Ndp,
+    icmpv6::{Icmpv6, Icmpv6Message},
+    ndp::Ndp,
     network::Network,
 };
 
@@ -30,7 +31,7 @@ pub(super) fn judge(world: &World, view: &PortView, headers: &Headers) -> Option
     if let Network::Arp(arp) = headers.network {
         return Some(judge_arp(world, view, &arp, sender));
     }
-    if let Transport::Ndp(message) = headers.transport {
+    if let Transport::Icmpv6(Icmpv6 { message: Icmpv6Message::Ndp(message), .. }) = headers.transport {
         return Some(judge_ndp(world, view, headers, &message));
     }
     if headers.network.is_to_group() {
@@ -86,7 +87,7 @@ fn judge_ndp(world: &World, view: &PortView, headers: &Headers, message: &Ndp) -
         view.neighbour.learn(headers.ethernet.source);
     }
     match message {
-        Ndp::Solicitation { target, .. } => {
+        Ndp::NeighbourSolicitation { target, .. } => {
             let answers = match view.kind {
                 PortKind::Pod => view.endpoint.is_some() && !own(*target),
                 PortKind::Host => world.is_ours(IpAddr::V6(*target)),
@@ -99,8 +100,8 @@ fn judge_ndp(world: &World, view: &PortView, headers: &Headers, message: &Ndp) -
                 Verdict::Note
             }
         }
-        Ndp::Advertisement { .. } => Verdict::Note,
+        Ndp::NeighbourAdvertisement { .. } => Verdict::Note,
         // Pods get their routes from whoever made their interface, and never speak for routers.
-        Ndp::RouterSolicitation | Ndp::Other => Verdict::Drop(DropReason::ForbiddenIcmpv6),
+        Ndp::RouterSolicitation { .. } | Ndp::RouterAdvertisement | Ndp::Redirect => Verdict::Drop(DropReason::ForbiddenIcmpv6),
     }
 }
