@@ -19,13 +19,22 @@ pub struct Counters {
     pub handed_on: u64,
     /// Packets that were built in a free frame.
     pub built: u64,
-    /// HTTP requests allowed.
-    pub requests_allowed: u64,
-    /// HTTP requests answered 403 by policy.
-    pub requests_denied: u64,
+    /// HTTP requests, by verdict.
+    pub requests: RequestCounters,
     /// Flow events that did not fit the queue to the control thread.
     pub events_lost: u64,
     dropped: [u64; DropReason::ALL.len()],
+}
+
+/// HTTP requests, by verdict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestCounters {
+    /// Passed to the server.
+    pub allowed: u64,
+    /// Answered 403 by policy.
+    pub denied: u64,
+    /// Answered 4xx because of their form.
+    pub refused: u64,
 }
 
 impl Default for Counters {
@@ -37,8 +46,7 @@ impl Default for Counters {
             absorbed: 0,
             handed_on: 0,
             built: 0,
-            requests_allowed: 0,
-            requests_denied: 0,
+            requests: RequestCounters::default(),
             events_lost: 0,
             dropped: [0; DropReason::ALL.len()],
         }
@@ -56,6 +64,13 @@ impl Counters {
         if let Some(counter) = self.dropped.get_mut(reason as usize) {
             *counter += packets;
         }
+    }
+
+    /// Counts what happened to requests.
+    pub fn count_requests(&mut self, requests: &RequestCounters) {
+        self.requests.allowed += requests.allowed;
+        self.requests.denied += requests.denied;
+        self.requests.refused += requests.refused;
     }
 
     /// Packets dropped for a reason.
@@ -76,8 +91,7 @@ impl Counters {
         self.absorbed += other.absorbed;
         self.handed_on += other.handed_on;
         self.built += other.built;
-        self.requests_allowed += other.requests_allowed;
-        self.requests_denied += other.requests_denied;
+        self.count_requests(&other.requests);
         self.events_lost += other.events_lost;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;

@@ -3,6 +3,8 @@
 
 use parser::ParseError;
 
+use crate::inspect::StreamDrop;
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $key:literal, $name:literal, $text:literal;)*) => {
         /// Why a packet died.
@@ -160,6 +162,36 @@ impl From<ParseError> for DropReason {
             | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
             ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => Self::UnrelatedIcmpError,
             ParseError::NdpHopLimit | ParseError::NdpMalformed => Self::ForbiddenIcmpv6,
+        }
+    }
+}
+
+impl From<StreamDrop> for DropReason {
+    fn from(reason: StreamDrop) -> Self {
+        match reason {
+            StreamDrop::NotOpening => Self::MidStream,
+            StreamDrop::BadFlags
+            | StreamDrop::NoAck
+            | StreamDrop::UnexpectedSyn
+            | StreamDrop::BadHandshake
+            | StreamDrop::BadOptions
+            | StreamDrop::BadAck
+            | StreamDrop::OutOfWindow
+            | StreamDrop::InexactReset
+            | StreamDrop::StaleTimestamp
+            | StreamDrop::AfterFin => Self::StreamInvalid,
+            StreamDrop::ConflictingOverlap => Self::StreamConflict,
+            StreamDrop::HoleBudget
+            | StreamDrop::HeldBudget
+            | StreamDrop::HeadTimeout
+            | StreamDrop::HeldTimeout
+            | StreamDrop::RetransmitLimit => Self::StreamBudget,
+            StreamDrop::Closed
+            | StreamDrop::AfterClose
+            | StreamDrop::IdleTimeout
+            | StreamDrop::HandshakeTimeout
+            | StreamDrop::LingerTimeout => Self::StreamClosed,
+            StreamDrop::Unpaired => Self::StreamAmbiguous,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, time::SystemTime};
 
-use parser::{flow_key::FlowTuple, network::Protocol, tcp::TcpFlags};
+use parser::{flow_key::FlowTuple, http::HttpRefusal, network::Protocol, tcp::TcpFlags};
 use policy_table::{Cause, Direction, Identity, MatchType, RuleOrigin, Table};
 use serde_json::{Value, json};
 
@@ -34,9 +34,11 @@ pub enum Happening {
         allowed: bool,
         /// The method, a space, the host and the target, cut at [`REQUEST_BYTES`].
         text: RequestText,
-        /// Why, in the table of the event's epoch; none if the request's form decided.
+        /// Why, in the table of the event's epoch.
         cause: Option<Cause>,
     },
+    /// Bytes on an inspected connection that are no acceptable request.
+    Refused(HttpRefusal),
 }
 
 /// The beginning of a request, copied.
@@ -145,6 +147,9 @@ impl Flow<'_> {
                     format!("HTTP/1.1 {} {}", text.method(), text.url()),
                 )
             }
+            Happening::Refused(refusal) => {
+                ("http-request".to_owned(), "DROPPED".to_owned(), format!("refused with {}: {refusal}", refusal.status()))
+            }
         };
         format!("{}: {source} -> {destination} {kind} {verdict} ({summary})", timestamp(self.time))
     }
@@ -209,6 +214,14 @@ impl Flow<'_> {
                     let field = if *allowed { "ingress_allowed_by" } else { "ingress_denied_by" };
                     set(field, json!([policy(rule)]));
                 }
+            }
+            Happening::Refused(refusal) => {
+                set("Type", json!("L7"));
+                set("verdict", json!("DROPPED"));
+                set("event_type", json!({"type": 129}));
+                set("l7", json!({"type": "REQUEST", "http": {"code": refusal.status()}}));
+                set("drop_reason_desc", json!(DropReason::InvalidPacket.flow_name()));
+                set("extensions", json!({"refusal": refusal.to_string()}));
             }
         }
         json!({"flow": flow, "node_name": self.node, "time": time})

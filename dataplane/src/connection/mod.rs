@@ -57,4 +57,6 @@ pub struct Connection {
     pub judgement: Judgement,
     /// The inspected stream, if an HTTP rule decides.
     pub stream: Option<Box<Stream>>,
+    /// When the stream is woken next, if it is.
+    pub wake: Option<Tick>,
 }

@@ -553,7 +553,11 @@ impl Daemon {
                 built: counters.built,
                 events_lost: counters.events_lost,
             },
-            requests: RequestStatus { allowed: counters.requests_allowed, denied: counters.requests_denied },
+            requests: RequestStatus {
+                allowed: counters.requests.allowed,
+                denied: counters.requests.denied,
+                refused: counters.requests.refused,
+            },
             drops: DropReason::ALL
                 .iter()
                 .map(|&reason| (reason.key().to_owned(), counters.dropped(reason)))

@@ -146,6 +146,8 @@ pub struct RequestStatus {
     pub allowed: u64,
     /// Answered 403 by policy.
     pub denied: u64,
+    /// Answered 4xx because of their form.
+    pub refused: u64,
 }
 
 /// The ledger.
@@ -198,7 +200,7 @@ impl fmt::Display for Status {
             packets.dropped,
             packets.waiting
         )?;
-        writeln!(f, "Requests:   {} allowed, {} denied", self.requests.allowed, self.requests.denied)?;
+        writeln!(f, "Requests:   {} allowed, {} denied, {} refused", self.requests.allowed, self.requests.denied, self.requests.refused)?;
         let frames = &self.frames;
         writeln!(
             f,

@@ -73,7 +73,6 @@ impl<P: Port> Worker<P> {
         world: &World,
         port: PortId,
         headers: &Headers,
-        frame: &[u8],
         settled: bool,
         now: Tick,
     ) -> Verdict {
@@ -92,7 +91,7 @@ impl<P: Port> Worker<P> {
         match headers.transport {
             Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
             _ => match headers.flow_tuple() {
-                Some(tuple) => self.judge_flow(world, table, (port, source), headers, frame, &tuple, settled, now),
+                Some(tuple) => self.judge_flow(world, table, (port, source), headers, &tuple, settled, now),
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },
         }
@@ -106,7 +105,6 @@ impl<P: Port> Worker<P> {
         table: &Table,
         (port, source): (PortId, Peer),
         headers: &Headers,
-        frame: &[u8],
         tuple: &FlowTuple,
         settled: bool,
         now: Tick,
@@ -136,7 +134,7 @@ impl<P: Port> Worker<P> {
         }
         match flags {
             Some(flags) if !flags.is_opening() => self.pick_up(world, table, (port, source), headers, tuple, flags, now),
-            _ => self.open(world, table, (port, source), headers, frame, tuple, now),
+            _ => self.open(world, table, (port, source), headers, tuple, now),
         }
     }
 
@@ -228,7 +226,6 @@ impl<P: Port> Worker<P> {
         table: &Table,
         (_port, source): (PortId, Peer),
         headers: &Headers,
-        frame: &[u8],
         tuple: &FlowTuple,
         now: Tick,
     ) -> Verdict {
@@ -254,7 +251,7 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(denied(denial.explicit));
         }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
-        let mut connection = Connection {
+        let connection = Connection {
             flow,
             service,
             policy_port,
@@ -262,27 +259,18 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, access),
             stream: None,
+            wake: None,
         };
-        if let Access::Inspect(_) = access {
-            // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
-            if headers.tcp().is_none() {
-                return Verdict::Drop(DropReason::PolicyDenied);
-            }
-            match super::stream::open(headers, frame, &self.limits, now) {
-                Ok(stream) => connection.stream = Some(Box::new(stream)),
-                Err(reason) => return Verdict::Drop(reason.into()),
-            }
-            self.streams += 1;
+        // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
+        let inspected = matches!(access, Access::Inspect(_));
+        if inspected && headers.tcp().is_none() {
+            return Verdict::Drop(DropReason::PolicyDenied);
         }
-        let inspected = connection.stream.is_some();
         let (port, wanted) = connection.way(Direction::Original);
         match self.connections.insert(connection, now) {
             Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
             Ok(_) => forward(world, port, headers, tuple, wanted),
-            Err(_) => {
-                self.streams -= usize::from(inspected);
-                Verdict::Drop(DropReason::ConnectionTableFull)
-            }
+            Err(_) => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
 
@@ -339,6 +327,7 @@ impl<P: Port> Worker<P> {
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
                     stream: None,
+                    wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
@@ -355,6 +344,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, forth),
             stream: None,
+            wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
     }

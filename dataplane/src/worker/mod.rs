@@ -249,7 +249,7 @@ impl<P: Port> Worker<P> {
     fn process(&mut self, world: &World, port: PortId, frame: Frame, settled: bool, now: Tick) {
         let verdict = match Headers::parse(frame.bytes()) {
             Ok(headers) => {
-                let verdict = self.judge(world, port, &headers, frame.bytes(), settled, now);
+                let verdict = self.judge(world, port, &headers, settled, now);
                 self.carry_out(world, port, &headers, verdict, frame, now);
                 return;
             }
