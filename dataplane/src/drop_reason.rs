@@ -1,7 +1,7 @@
 //! Why a packet died. The enum is the counter table and what the command line prints; Cilium's names and numbers where they
 //! exist (`cilium-semantics.md` §4.2), numbers from 220 on are ours.
 
-use parser::ParseError;
+use parser::{ParseError, RewriteError};
 
 use crate::inspect::StreamDrop;
 
@@ -162,6 +162,15 @@ impl From<ParseError> for DropReason {
             | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
             ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => Self::UnrelatedIcmpError,
             ParseError::NdpHopLimit | ParseError::NdpMalformed => Self::ForbiddenIcmpv6,
+        }
+    }
+}
+
+impl From<RewriteError> for DropReason {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::HopLimitExceeded => Self::TtlExceeded,
+            _ => Self::InvalidPacket,
         }
     }
 }

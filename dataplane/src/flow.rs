@@ -279,7 +279,7 @@ impl Flow<'_> {
             Protocol::UDP => json!({"UDP": ports}),
             Protocol::ICMP => json!({"ICMPv4": {}}),
             Protocol::ICMPV6 => json!({"ICMPv6": {}}),
-            other => json!({"protocol": other}),
+            other => json!({"protocol": other.value()}),
         }
     }
 
@@ -289,7 +289,7 @@ impl Flow<'_> {
             Protocol::UDP => "UDP".to_owned(),
             Protocol::ICMP => "ICMPv4".to_owned(),
             Protocol::ICMPV6 => "ICMPv6".to_owned(),
-            other => format!("IP protocol {other}"),
+            other => other.to_string(),
         }
     }
 }

@@ -1,13 +1,19 @@
 //! What we say ourselves: ARP and neighbour answers, ICMP errors, RST. Built from the packet that they answer, into a free frame.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use parser::{arp::Arp, headers::Headers, icmp, ndp, tcp};
+use parser::{
+    answer::{self, ErrorReply, Unreachable},
+    arp::Arp,
+    emit,
+    ethernet::MacAddress,
+    headers::Headers,
+};
 
 use crate::world::{PortView, World};
 
 /// An answer to a packet, sent back to where it came from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Who has this IPv4 address: we do.
     Arp(
@@ -15,19 +21,14 @@ pub enum Answer {
         Arp,
     ),
     /// Who has this IPv6 address: we do.
-    NeighbourAdvertisement {
-        /// The address.
-        target: Ipv6Addr,
-        /// Who asked.
-        to: Ipv6Addr,
-    },
-    /// The hop limit ran out (RFC 792, RFC 4443 §3.3).
+    NeighbourAdvertisement,
+    /// The hop limit ran out.
     TimeExceeded,
-    /// There is no way there (RFC 792 type 3 code 1, RFC 4443 §3.1 code 3).
+    /// There is no way there.
     HostUnreachable,
-    /// Too large for the next link (RFC 1191, RFC 4443 §3.2).
+    /// Too large for the next link.
     TooBig {
-        /// What fits.
+        /// What fits, in bytes.
         mtu: usize,
     },
     /// RST (RFC 9293 §3.10.7.1).
@@ -49,19 +50,17 @@ impl Answer {
         packet: &[u8],
         out: &mut [u8],
     ) -> Option<usize> {
-        let error = |out: &mut [u8], kind| {
-            let from = world.gateway_like(headers.network.source()?)?;
-            icmp::emit_error(packet, headers, kind, from, out).ok()
+        let error = |out: &mut [u8], error| {
+            let from = world.gateway_like(headers.source()?)?;
+            answer::icmp_error(packet, headers, error, from, out).ok()
         };
         match self {
             Self::Arp(reply) => reply.emit(out).ok(),
-            Self::NeighbourAdvertisement { target, to } => {
-                ndp::emit_advertisement(view.mac, headers.ethernet.source, *target, *to, out).ok()
-            }
-            Self::TimeExceeded => error(out, icmp::ErrorKind::TimeExceeded),
-            Self::HostUnreachable => error(out, icmp::ErrorKind::HostUnreachable),
-            Self::TooBig { mtu } => error(out, icmp::ErrorKind::TooBig { mtu: u32::try_from(*mtu).ok()? }),
-            Self::Reset => tcp::emit_reset(packet, headers, out).ok(),
+            Self::NeighbourAdvertisement => answer::neighbour_advertisement(headers, view.mac, true, out).ok(),
+            Self::TimeExceeded => error(out, ErrorReply::TimeExceeded),
+            Self::HostUnreachable => error(out, ErrorReply::Unreachable(Unreachable::Host)),
+            Self::TooBig { mtu } => error(out, ErrorReply::TooBig { mtu: u32::try_from(*mtu).ok()? }),
+            Self::Reset => answer::reset(headers, out).ok(),
         }
     }
 }
@@ -73,10 +72,16 @@ pub fn solicit(world: &World, view: &PortView, target: IpAddr, out: &mut [u8]) -
             let from = match world.gateway_like(IpAddr::V4(target)) {
                 Some(IpAddr::V4(gateway)) => gateway,
                 // A sender without an address is answered all the same (RFC 5227 §2.1.1).
-                _ => std::net::Ipv4Addr::UNSPECIFIED,
+                _ => Ipv4Addr::UNSPECIFIED,
             };
             Arp::request(view.mac, from, target).emit(out).ok()
         }
-        IpAddr::V6(target) => ndp::emit_solicitation(view.mac, target, out).ok(),
+        IpAddr::V6(target) => emit::neighbour_solicitation(view.mac, link_local(view.mac), target, out).ok(),
     }
+}
+
+/// Our link-local address on a port (RFC 4291 appendix A).
+fn link_local(mac: MacAddress) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.octets();
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f])
 }

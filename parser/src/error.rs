@@ -190,7 +190,7 @@ impl fmt::Display for EmitError {
 
 impl std::error::Error for EmitError {}
 
-/// Why a frame was not rewritten. The frame is then as it was.
+/// Why a frame was not rewritten. The frame is then as it was, except for options before a malformed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RewriteError {
     /// The frame is shorter than its headers say: it is not the one they were read from.
@@ -201,6 +201,8 @@ pub enum RewriteError {
     NoSuchField,
     /// The hop limit is used up.
     HopLimitExceeded,
+    /// A TCP option has a wrong length, so that the ones behind it cannot be found.
+    MalformedOption,
 }
 
 impl fmt::Display for RewriteError {
@@ -210,6 +212,7 @@ impl fmt::Display for RewriteError {
             Self::MixedFamilies => "IP versions differ",
             Self::NoSuchField => "packet has no such field",
             Self::HopLimitExceeded => "hop limit exceeded",
+            Self::MalformedOption => "TCP option malformed",
         })
     }
 }

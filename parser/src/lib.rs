@@ -4,9 +4,10 @@
 //! read in exactly one way. Nothing here does I/O, reads a clock, allocates or panics.
 //!
 //! ```text
-//! headers::Headers::parse      Ethernet -> L4 in one walk         emit, arp, icmp_reply, tcp   frames from nothing
-//! flow_key                     the flow, the connection           rewrite                       edits, sums kept right
-//! tcp::options                 when asked for                     checksum                      sums and changes of sums
+//! headers::Headers::parse   Ethernet -> L4 in one walk     emit      frames from nothing
+//! tcp::options              when asked for                 answer    frames that answer a frame
+//! flow_key                  the flow, the connection       rewrite   edits in place, checksums kept right
+//! checksum                  sums, and changes of sums      arp       both ways
 //! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -14,8 +15,10 @@
 mod bytes;
 mod error;
 
+pub mod answer;
 pub mod arp;
 pub mod checksum;
+pub mod emit;
 pub mod ethernet;
 pub mod flow_key;
 pub mod fragment;
@@ -28,6 +31,7 @@ pub mod ipv6;
 pub mod ndp;
 pub mod network;
 pub mod quote;
+pub mod rewrite;
 pub mod stream;
 pub mod tcp;
 pub mod udp;

@@ -13,8 +13,8 @@ pub(crate) const NEIGHBOUR_SOLICITATION: u8 = 135;
 pub(crate) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 pub(crate) const REDIRECT: u8 = 137;
 
-const OPTION_SOURCE_LINK_LAYER: u8 = 1;
-const OPTION_TARGET_LINK_LAYER: u8 = 2;
+pub(crate) const OPTION_SOURCE_LINK_LAYER: u8 = 1;
+pub(crate) const OPTION_TARGET_LINK_LAYER: u8 = 2;
 
 /// Set in an advertisement by routers.
 pub(crate) const FLAG_ROUTER: u8 = 0x80;
@@ -102,6 +102,16 @@ impl Ndp {
             _ => Err(ParseError::NdpMalformed),
         }
     }
+}
+
+/// What follows the second word of a solicitation or advertisement: the target, and one link-layer address option.
+pub(crate) fn target_and_link_layer(target: Ipv6Addr, option: u8, mac: MacAddress) -> [u8; 24] {
+    let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15] = target.octets();
+    let [m0, m1, m2, m3, m4, m5] = mac.octets();
+    [
+        t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15, option, 1, m0, m1,
+        m2, m3, m4, m5,
+    ]
 }
 
 /// The target address of a solicitation or advertisement, which is never a group.

@@ -8,6 +8,7 @@ mod options;
 mod seq;
 
 pub use flags::TcpFlags;
+pub(crate) use options::next_option;
 pub use options::{Options, SackBlock, SackBlocks, TcpOption, Timestamps, options};
 pub use seq::SeqNumber;
 

@@ -48,7 +48,7 @@ impl Policy {
                 true
             }
             Err(refusals) => {
-                self.refused = refusals.iter().map(ToString::to_string).collect();
+                self.refused = refusals.0.iter().map(ToString::to_string).collect();
                 false
             }
         }
@@ -88,7 +88,7 @@ impl Policy {
                 Enforcement::Never => "never",
             }
             .to_owned(),
-            policies: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.policies().len()),
+            policies: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.policies.len()),
             services: self.table.as_ref().map_or(0, |table| table.services().len()),
             refused: self.refused.clone(),
             notices: self.notices.clone(),

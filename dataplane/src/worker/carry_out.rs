@@ -1,6 +1,6 @@
 //! Acting apart from judging: [`Worker::carry_out`] ends every packet's stay, by exactly one exit.
 
-use parser::{headers::Headers, rewrite};
+use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
 
 use super::{
     PortId, Worker, WorkerId,
@@ -49,15 +49,10 @@ impl<P: Port> Worker<P> {
     ) {
         match verdict {
             Verdict::Forward { port: to, rewrite: wanted } => {
-                if let Some(tuple) = wanted {
-                    if rewrite::set_flow(frame.bytes_mut(), headers, &tuple).is_err() {
-                        return self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
-                    }
+                match route(&mut frame, headers, wanted.as_ref()) {
+                    Ok(()) => self.transmit(world, to, frame),
+                    Err(reason) => self.discard(Verdict::Drop(reason), frame),
                 }
-                rewrite::decrement_hop_limit(frame.bytes_mut(), headers);
-                // Ethernet's padding ends here: the next link makes its own.
-                frame.set_len(headers.frame_len());
-                self.transmit(world, to, frame);
             }
             Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
             Verdict::Answer(answer) => {
@@ -79,6 +74,12 @@ impl<P: Port> Worker<P> {
         }
     }
 
+    /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
+    /// rest to hardware that does not exist here (CHECKSUM_PARTIAL). Nobody downstream could tell, so it is completed first.
+    pub(super) fn complete_checksum(frame: &mut Frame, headers: &Headers) {
+        checksum::complete_partial(frame.bytes_mut(), headers);
+    }
+
     /// Ends a packet that goes nowhere.
     pub(super) fn discard(&mut self, verdict: Verdict, frame: Frame) {
         if let Verdict::Drop(reason) = verdict {
@@ -96,7 +97,7 @@ impl<P: Port> Worker<P> {
         let Some(neighbour) = view.neighbour.mac() else {
             return self.wait_for_neighbour(world, to, frame);
         };
-        rewrite::set_macs(frame.bytes_mut(), neighbour, view.mac);
+        set_macs(frame.bytes_mut(), neighbour, view.mac);
         if !self.ports.can_send(to) {
             return self.hand_on(view.home, Parcel::Transmit { frame, port: to });
         }
@@ -151,7 +152,7 @@ impl<P: Port> Worker<P> {
             Some(len) => {
                 frame.set_len(len);
                 self.counters.built += 1;
-                rewrite::set_macs(frame.bytes_mut(), headers.ethernet.source, view.mac);
+                set_macs(frame.bytes_mut(), headers.ethernet.source, view.mac);
                 self.send_as_is(port, frame, view.home);
             }
             None => self.pool.give(frame),
@@ -192,5 +193,32 @@ impl<P: Port> Worker<P> {
                 self.discard(Verdict::Drop(DropReason::HandoffFull), frame);
             }
         }
+    }
+}
+
+/// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
+/// padding of the last link.
+pub(super) fn route(frame: &mut Frame, headers: &Headers, wanted: Option<&FlowTuple>) -> Result<(), DropReason> {
+    let mut headers = *headers;
+    frame.set_len(headers.packet_end());
+    let bytes = frame.bytes_mut();
+    if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
+        let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
+        if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
+            rewrite::source(bytes, &mut headers, wanted.source, port(is.src_port, wanted.src_port))?;
+        }
+        if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
+            rewrite::destination(bytes, &mut headers, wanted.destination, port(is.dst_port, wanted.dst_port))?;
+        }
+    }
+    rewrite::decrement_hop_limit(bytes, &mut headers)?;
+    Ok(())
+}
+
+/// Writes the hardware addresses of the next link.
+fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
+    let addresses = destination.octets().into_iter().chain(source.octets());
+    for (to, from) in bytes.iter_mut().zip(addresses) {
+        *to = from;
     }
 }

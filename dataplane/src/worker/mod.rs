@@ -222,10 +222,9 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            while let Some(mut frame) = self.batch.pop_front() {
+            while let Some(frame) = self.batch.pop_front() {
                 progress = Progress::Worked;
                 self.counters.received += 1;
-                self.complete_checksum(&world, port, &mut frame);
                 self.process(&world, port, frame, false, now);
             }
         }
@@ -246,9 +245,10 @@ impl<P: Port> Worker<P> {
     }
 
     /// One packet: read, judged, carried out.
-    fn process(&mut self, world: &World, port: PortId, frame: Frame, settled: bool, now: Tick) {
+    fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
         let verdict = match Headers::parse(frame.bytes()) {
             Ok(headers) => {
+                Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
                 self.carry_out(world, port, &headers, verdict, frame, now);
                 return;

@@ -95,7 +95,7 @@ fn judge_ndp(world: &World, view: &PortView, headers: &Headers, message: &Ndp) -
             };
             // An unspecified source checks whether anybody has the address (RFC 4862 §5.4.3); we have none of its kind.
             if answers && !source.is_unspecified() && *target != source {
-                Verdict::Answer(Answer::NeighbourAdvertisement { target: *target, to: source })
+                Verdict::Answer(Answer::NeighbourAdvertisement)
             } else {
                 Verdict::Note
             }

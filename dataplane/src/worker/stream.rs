@@ -5,11 +5,14 @@ use std::{cmp::Reverse, ops::Range, sync::atomic::Ordering};
 
 use parser::{
     checksum,
+    emit::{self, Envelope},
+    ethernet::MacAddress,
     flow_key::FlowTuple,
     headers::Headers,
     http::{HttpRefusal, RequestHead},
-    rewrite,
-    tcp::SeqNumber,
+    rewrite::{self, TcpEdit},
+    stream::SeqNumber,
+    tcp::{self, TcpFlags},
 };
 use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
 
@@ -20,7 +23,7 @@ use crate::{
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
     inspect::{
-        Disposition, Edit, Flags, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream, StreamDrop,
+        Disposition, Edit, Flags, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream,
     },
     umem::{Frame, Pool, Port},
     world::World,
@@ -56,6 +59,22 @@ impl OwnedHeader {
             (bytes, length)
         });
         Self { seq: header.seq, ack: header.ack, flags: header.flags, window: header.window, options }
+    }
+
+    /// Writes it over a segment's header.
+    fn write(&self, bytes: &mut [u8], headers: &mut Headers) -> Result<(), DropReason> {
+        if let Some((options, length)) = &self.options {
+            rewrite::options(bytes, headers, options.get(..*length).unwrap_or_default())?;
+        }
+        let edit = TcpEdit {
+            seq: Some(tcp::SeqNumber::new(self.seq.0)),
+            ack: Some(tcp::SeqNumber::new(self.ack.0)),
+            flags: Some(TcpFlags::new(self.flags.0)),
+            window: Some(self.window),
+            urgent: Some(0),
+        };
+        rewrite::tcp(bytes, headers, &edit)?;
+        Ok(())
     }
 }
 
@@ -106,25 +125,10 @@ impl Sink for FrameSink<'_> {
             Side::Client => &self.to_client,
             Side::Server => &self.to_server,
         };
-        let built = parser::emit::tcp_segment(
-            frame.room_mut(),
-            tuple,
-            &parser::emit::TcpSegment {
-                seq: segment.seq,
-                ack: segment.ack,
-                flags: segment.flags,
-                window: segment.window,
-                options: segment.options,
-                payload: segment.payload,
-            },
-        );
-        match built {
-            Ok(length) => {
-                frame.set_len(length);
-                self.outbox.0.push(Out::Inject { to, frame });
-            }
-            Err(_does_not_fit) => {
-                self.counters.count_drop(DropReason::StreamBudget);
+        match emit(&segment, tuple, &mut frame) {
+            Ok(()) => self.outbox.0.push(Out::Inject { to, frame }),
+            Err(reason) => {
+                self.counters.count_drop(reason);
                 self.pool.give(frame);
             }
         }
@@ -142,6 +146,7 @@ struct PolicyJudge<'a> {
     destination: Identity,
     now: Tick,
     requests: RequestCounters,
+    events_lost: u64,
 }
 
 impl<'a> PolicyJudge<'a> {
@@ -163,6 +168,7 @@ impl<'a> PolicyJudge<'a> {
             destination: judgement.destination.identity,
             now,
             requests: RequestCounters::default(),
+            events_lost: 0,
         }
     }
 }
@@ -171,7 +177,7 @@ impl PolicyJudge<'_> {
     fn verdict(&mut self, head: &RequestHead<'_>) -> HttpVerdict {
         let fields = |visit: &mut dyn FnMut(&str, &[u8])| {
             for field in head.fields() {
-                visit(field.name, field.value);
+                visit(std::str::from_utf8(field.name).unwrap_or_default(), field.value);
             }
         };
         let request =
@@ -221,11 +227,11 @@ impl PolicyJudge<'_> {
             tuple: self.flow,
             source: self.source,
             destination: self.destination,
-            flags: Flags::NONE,
+            flags: TcpFlags::NONE,
             happening,
         };
         if self.reporting.events.push(event).is_err() {
-            self.requests.events_lost += 1;
+            self.events_lost += 1;
         }
     }
 }
@@ -234,7 +240,7 @@ impl<P: Port> Worker<P> {
     /// Gives a segment to the stream of its connection and does what the stream wants.
     pub(super) fn inspect(&mut self, world: &World, found: Found, headers: &Headers, frame: Frame, now: Tick) {
         // The engine's state moves only by what the receiver would accept (evasion row N4).
-        if !rewrite::is_transport_intact(frame.bytes(), headers) {
+        if !checksum::verify_transport(frame.bytes(), headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
         let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
@@ -249,9 +255,9 @@ impl<P: Port> Worker<P> {
         };
         let segment = Segment {
             from: side(found.direction),
-            seq: tcp.seq,
-            ack: tcp.ack,
-            flags: tcp.flags,
+            seq: SeqNumber(tcp.seq.value()),
+            ack: SeqNumber(tcp.ack.value()),
+            flags: Flags(tcp.flags.bits()),
             window: tcp.window,
             urgent: tcp.urgent,
             options,
@@ -270,10 +276,11 @@ impl<P: Port> Worker<P> {
                 Err(reason) => Disposition::Dropped(reason),
             },
         };
-        let requests = judge.requests;
+        let (requests, events_lost) = (judge.requests, judge.events_lost);
         self.counters.count_requests(&requests);
+        self.counters.events_lost += events_lost;
         self.schedule(found.id);
-        let rest = self.send_outbox(world, found.id, Some((headers, frame)));
+        let rest = self.send_outbox(world, found, Some((headers, frame)));
         match (rest, disposition) {
             (None, _) => {}
             (Some(frame), Disposition::Dropped(reason)) => self.discard(Verdict::Drop(reason.into()), frame),
@@ -302,10 +309,11 @@ impl<P: Port> Worker<P> {
             let mut sink = FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
             let Some(stream) = connection.stream.as_mut() else { continue };
             let _reason_is_the_engines_own = stream.tick(now, &self.limits, &mut judge, &mut sink);
-            let requests = judge.requests;
+            let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
+            self.counters.events_lost += events_lost;
             self.schedule(id);
-            if let Some(frame) = self.send_outbox(world, id, None) {
+            if let Some(frame) = self.send_outbox(world, Found { id, direction: Direction::Original }, None) {
                 self.pool.give(frame);
             }
         }
@@ -323,7 +331,8 @@ impl<P: Port> Worker<P> {
     }
 
     /// Sends what the engine wants sent. Gives the arrived frame back if the engine did not send it on as it is.
-    fn send_outbox(&mut self, world: &World, id: ConnectionId, arrived: Option<(&Headers, Frame)>) -> Option<Frame> {
+    fn send_outbox(&mut self, world: &World, found: Found, arrived: Option<(&Headers, Frame)>) -> Option<Frame> {
+        let Found { id, direction: from } = found;
         let Some(connection) = self.connections.connection(id) else {
             return arrived.map(|(_, frame)| frame);
         };
@@ -342,14 +351,14 @@ impl<P: Port> Worker<P> {
                 }
                 Out::Forward { keep, edit } => {
                     let (Some(headers), Some(whole)) = (headers, frame.take()) else { continue };
-                    let original = headers.flow_tuple();
-                    let to_server_side = original.is_some_and(|tuple| tuple.source == to_server_source(&to_client));
-                    let (port, tuple) =
-                        if to_server_side { (server_port, to_server) } else { (client_port, to_client) };
+                    let way = match from {
+                        Direction::Original => (server_port, &to_server),
+                        Direction::Reply => (client_port, &to_client),
+                    };
                     if keep == (0..headers.payload_len) {
-                        self.forward_whole(world, port, &tuple, headers, whole, edit.as_ref());
+                        self.forward_whole(world, way, headers, whole, edit.as_ref());
                     } else {
-                        self.forward_part(world, port, &tuple, headers, &whole, keep, edit.as_ref());
+                        self.forward_part(world, way, headers, &whole, keep, edit.as_ref());
                         frame = Some(whole);
                     }
                 }
@@ -363,39 +372,96 @@ impl<P: Port> Worker<P> {
     fn forward_whole(
         &mut self,
         world: &World,
-        port: PortId,
-        tuple: &FlowTuple,
+        (port, tuple): (PortId, &FlowTuple),
         headers: &Headers,
         mut frame: Frame,
         edit: Option<&OwnedHeader>,
     ) {
-        let edited = match edit {
-            None => Ok(()),
-            Some(header) => rewrite::set_tcp(frame.bytes_mut(), headers, &header.fields()),
+        let mut headers = *headers;
+        let edited = edit
+            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
+            .and_then(|()| super::carry_out::route(&mut frame, &headers, Some(tuple)));
+        match edited {
+            Ok(()) => self.transmit(world, port, frame),
+            Err(reason) => self.discard(Verdict::Drop(reason), frame),
         }
-        .and_then(|()| rewrite::set_flow(frame.bytes_mut(), headers, tuple));
-        if edited.is_err() {
-            return self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
-        }
-        rewrite::decrement_hop_limit(frame.bytes_mut(), headers);
-        frame.set_len(headers.packet_end());
-        self.transmit(world, port, frame);
     }
 
     /// Sends a part of the arrived segment on, in a frame of its own.
-    #[expect(clippy::too_many_arguments, reason = "a segment and what becomes of it")]
     fn forward_part(
         &mut self,
         world: &World,
-        port: PortId,
-        tuple: &FlowTuple,
+        (port, tuple): (PortId, &FlowTuple),
         headers: &Headers,
         whole: &Frame,
         keep: Range<usize>,
         edit: Option<&OwnedHeader>,
     ) {
-        let _ = (world, port, tuple, headers, whole, keep, edit);
+        let (Some(tcp), Some(payload)) =
+            (headers.tcp(), headers.payload(whole.bytes()).and_then(|payload| payload.get(keep)))
+        else {
+            return;
+        };
+        let unedited = OwnedHeader {
+            seq: SeqNumber(tcp.seq.value()),
+            ack: SeqNumber(tcp.ack.value()),
+            flags: Flags(tcp.flags.bits()),
+            window: tcp.window,
+            options: None,
+        };
+        let edit = edit.unwrap_or(&unedited);
+        let options = match &edit.options {
+            Some((options, length)) => options.get(..*length).unwrap_or_default(),
+            None => headers.tcp_option_bytes(whole.bytes()),
+        };
+        let segment = NewSegment {
+            seq: edit.seq,
+            ack: edit.ack,
+            flags: edit.flags,
+            window: edit.window,
+            options,
+            payload,
+        };
+        self.counters.built += 1;
+        let Some(mut frame) = self.pool.take() else {
+            return self.counters.count_drop(DropReason::PoolEmpty);
+        };
+        match emit(&segment, tuple, &mut frame) {
+            Ok(()) => self.transmit(world, port, frame),
+            Err(reason) => self.discard(Verdict::Drop(reason), frame),
+        }
     }
+}
+
+/// Writes a segment of the engine's into a frame, ready but for the hardware addresses.
+fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Result<(), DropReason> {
+    /// What a fresh packet of ours may cross (the same as Linux's `ip_default_ttl`).
+    const HOP_LIMIT: u8 = 64;
+    let unknown_yet = MacAddress::new([0; 6]);
+    let envelope = Envelope {
+        source_mac: unknown_yet,
+        destination_mac: unknown_yet,
+        source: tuple.source,
+        destination: tuple.destination,
+        hop_limit: HOP_LIMIT,
+        traffic_class: 0,
+    };
+    let built = emit::Segment {
+        envelope,
+        src_port: tuple.src_port,
+        dst_port: tuple.dst_port,
+        seq: tcp::SeqNumber::new(segment.seq.0),
+        ack: tcp::SeqNumber::new(segment.ack.0),
+        flags: TcpFlags::new(segment.flags.0),
+        window: segment.window,
+        options: segment.options,
+        payload: segment.payload,
+    }
+    .emit(frame.room_mut());
+    // The engine keeps its segments within the connection's MSS, which is within a frame.
+    let length = built.map_err(|_does_not_fit| DropReason::StreamBudget)?;
+    frame.set_len(length);
+    Ok(())
 }
 
 fn side(direction: Direction) -> Side {

@@ -7,18 +7,18 @@
 use crate::{ParseError, bytes, tcp::SeqNumber};
 
 /// Option kinds (IANA "TCP Option Kind Numbers").
-pub(crate) mod kind {
-    pub(crate) const END: u8 = 0;
-    pub(crate) const NO_OPERATION: u8 = 1;
-    pub(crate) const MSS: u8 = 2;
-    pub(crate) const WINDOW_SCALE: u8 = 3;
-    pub(crate) const SACK_PERMITTED: u8 = 4;
-    pub(crate) const SACK: u8 = 5;
-    pub(crate) const TIMESTAMPS: u8 = 8;
-    pub(crate) const MD5: u8 = 19;
-    pub(crate) const AUTHENTICATION: u8 = 29;
-    pub(crate) const MULTIPATH: u8 = 30;
-    pub(crate) const FAST_OPEN: u8 = 34;
+mod kind {
+    pub(super) const END: u8 = 0;
+    pub(super) const NO_OPERATION: u8 = 1;
+    pub(super) const MSS: u8 = 2;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const SACK: u8 = 5;
+    pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const MD5: u8 = 19;
+    pub(super) const AUTHENTICATION: u8 = 29;
+    pub(super) const MULTIPATH: u8 = 30;
+    pub(super) const FAST_OPEN: u8 = 34;
 }
 
 /// The largest shift a window scale may ask for (RFC 7323 §2.3).
@@ -31,6 +31,29 @@ pub struct Timestamps {
     pub value: u32,
     /// The last value received from the other side.
     pub echo: u32,
+}
+
+impl Timestamps {
+    /// The option's bytes, with two bytes of padding in front as most stacks send it (RFC 7323 appendix A).
+    #[must_use]
+    pub const fn to_option(self) -> [u8; 12] {
+        let ([v0, v1, v2, v3], [e0, e1, e2, e3]) =
+            (self.value.to_be_bytes(), self.echo.to_be_bytes());
+        [
+            kind::NO_OPERATION,
+            kind::NO_OPERATION,
+            kind::TIMESTAMPS,
+            10,
+            v0,
+            v1,
+            v2,
+            v3,
+            e0,
+            e1,
+            e2,
+            e3,
+        ]
+    }
 }
 
 /// A range of received bytes, from the first to the one after the last (RFC 2018 §3).
@@ -118,7 +141,7 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// The next option with its place: the offset of its kind byte, and all its bytes.
-    pub(crate) fn next_raw(&mut self) -> Option<Result<(usize, &'a [u8]), ParseError>> {
+    fn next_raw(&mut self) -> Option<Result<(usize, &'a [u8]), ParseError>> {
         loop {
             match self.rest.split_first() {
                 None | Some((&kind::END, _)) => {
@@ -163,8 +186,18 @@ impl Iterator for Options<'_> {
     }
 }
 
+/// The first option of `bytes`, the padding before it and its length.
+pub(crate) fn next_option(bytes: &[u8]) -> Option<Result<(usize, usize, TcpOption), ParseError>> {
+    let next = options(bytes).next_raw()?;
+    Some(next.and_then(|(padding, option)| {
+        typed(option)
+            .map(|typed| (padding, option.len(), typed))
+            .ok_or(ParseError::TcpOptionMalformed)
+    }))
+}
+
 /// Reads one whole option; `None` when its length does not suit its kind.
-pub(crate) fn typed(option: &[u8]) -> Option<TcpOption> {
+fn typed(option: &[u8]) -> Option<TcpOption> {
     let (&[kind, length], body) = option.split_first_chunk()?;
     let empty = |option| body.is_empty().then_some(option);
     match kind {
