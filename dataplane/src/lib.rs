@@ -1,1 +1,3 @@
 //! Carries frames.
+
+pub mod lab;

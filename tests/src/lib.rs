@@ -1,1 +1,1 @@
-//! To come.
+//! The lab: what the namespace tests share.
