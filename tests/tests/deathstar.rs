@@ -5,10 +5,9 @@
     reason = "what a test's helper cannot do fails the test"
 )]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command};
-use std::thread;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A running server; ended with its owner.
@@ -19,21 +18,16 @@ struct Deathstar {
 
 impl Deathstar {
     fn start() -> Self {
-        // The port is free when we ask, and nobody else asks for it before the child binds it.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_deathstar"))
-            .args(["--listen", &address.to_string()])
+        let mut child = Command::new(env!("CARGO_BIN_EXE_deathstar"))
+            .args(["--listen", "127.0.0.1:0"])
             .env("POD_NAME", "deathstar-0")
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let deathstar = Self { child, address };
-        for _ in 0..500 {
-            if TcpStream::connect(address).is_ok() {
-                return deathstar;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not listen on {address}");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { child, address }
     }
 
     /// Sends one request on a connection of its own and reads everything.

@@ -1,4 +1,5 @@
 //! Why a lab could not be made, entered or removed: the operation, its object, and what to do next.
+//! The system's own words are the error's source, so print the whole chain.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub enum LabError {
     #[error("`{0}` cannot name a lab: use 1 to 12 of the characters a-z and 0-9")]
     BadName(String),
     /// A file of the lab or of the caller could not be used.
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}")]
     File {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -50,7 +51,7 @@ pub enum LabError {
         problem: String,
     },
     /// The kernel refused a call.
-    #[error("{operation}: {source}")]
+    #[error("cannot {operation}")]
     Kernel {
         /// What was attempted, on which object.
         operation: String,
@@ -79,7 +80,7 @@ pub enum LabError {
         logs: PathBuf,
     },
     /// The lab's own record does not read.
-    #[error("{path} is damaged ({source}): remove the lab with `blastdoor lab down`")]
+    #[error("{path} is damaged: remove the lab with `blastdoor lab down`")]
     Record {
         /// The record.
         path: PathBuf,

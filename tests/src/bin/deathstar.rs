@@ -12,6 +12,7 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -81,6 +82,8 @@ fn main() -> Result<ExitCode> {
 async fn serve(address: SocketAddr) -> Result<ExitCode> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    // With port 0 the kernel chose; whoever started us reads here what.
+    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
     let station = Rc::new(Station { replica: replica_name(), hit: Notify::new() });
     loop {
         tokio::select! {

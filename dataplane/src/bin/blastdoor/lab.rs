@@ -98,8 +98,8 @@ pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
         }
         LabCommand::Exec { lab, pod, command } => {
             let error = commands::exec(&lab.name, &pod, &command);
-            writeln!(std::io::stderr(), "blastdoor: {error}")?;
             let not_run = matches!(error, LabError::File { operation: "run", .. });
+            writeln!(std::io::stderr(), "blastdoor: {:#}", anyhow::Error::new(error))?;
             return Ok(if not_run { ExitCode::from(127) } else { ExitCode::FAILURE });
         }
         LabCommand::Down { lab } => {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,8 +21,13 @@ enum Command {
     Lab(lab::LabArgs),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Lab(args) => lab::run(args),
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        // Nobody is left to tell when standard error is closed.
+        writeln!(std::io::stderr(), "blastdoor: {error:#}").ok();
+        ExitCode::FAILURE
+    })
 }
