@@ -28,7 +28,7 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo 'lint: cargo-deny is not installed, dependencies not checked (cargo install --locked cargo-deny)'; fi
 
 fuzz:
