@@ -22,6 +22,8 @@ pub struct Status {
 pub struct Policy {
     /// Its generation.
     pub epoch: u64,
+    /// Why the newest snapshot was refused; empty while it is in force.
+    pub refused: Vec<String>,
 }
 
 /// One interface.

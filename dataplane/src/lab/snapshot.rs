@@ -102,6 +102,7 @@ struct Workers {
 struct Host {
     interface: &'static str,
     addresses: [String; 2],
+    mtu: u32,
 }
 
 #[derive(Serialize)]
@@ -118,6 +119,7 @@ fn config_toml(plan: &Plan, state: &StateDirectory) -> Result<String, LabError> 
         host: Host {
             interface: HOST_INTERFACE,
             addresses: [format!("{GATEWAY4}/32"), format!("{GATEWAY6}/128")],
+            mtu: plan.mtu,
         },
         port: plan
             .pods

@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("load::wrk_and_iperf3_run_clean_with_one_worker", || load(1, None)).with(NEEDS),
         Case::new("load::wrk_and_iperf3_run_clean_with_two_workers", || load(2, None)).with(NEEDS),
-        Case::new("load::wrk_and_iperf3_run_clean_with_jumbo_frames", || load(1, Some(9000)))
+        Case::new("load::wrk_and_iperf3_run_clean_with_the_largest_frames", || load(1, Some(3400)))
             .with(NEEDS),
     ]
 }
