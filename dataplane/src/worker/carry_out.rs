@@ -77,7 +77,7 @@ impl<P: Port> Worker<P> {
     /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
     /// rest to hardware that does not exist here (CHECKSUM_PARTIAL). Nobody downstream could tell, so it is completed first.
     pub(super) fn complete_checksum(frame: &mut Frame, headers: &Headers) {
-        checksum::complete_partial(frame.bytes_mut(), headers);
+        let _was_partial = checksum::complete_partial(frame.bytes_mut(), headers);
     }
 
     /// Ends a packet that goes nowhere.

@@ -18,7 +18,7 @@ use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Tabl
 
 use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict};
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found},
+    connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
@@ -279,6 +279,9 @@ impl<P: Port> Worker<P> {
         let (requests, events_lost) = (judge.requests, judge.events_lost);
         self.counters.count_requests(&requests);
         self.counters.events_lost += events_lost;
+        if connection.stream.as_ref().is_some_and(|stream| stream.is_closed()) {
+            connection.phase = Phase::Closing;
+        }
         self.schedule(found.id);
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         match (rest, disposition) {
