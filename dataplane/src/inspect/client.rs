@@ -59,7 +59,8 @@ impl Stream {
             }
             self.client.note(timestamps, start <= self.up.told);
         }
-        if self.up.fin != NEVER && (end > self.up.fin || (has_fin && end != self.up.fin)) {
+        let past_fin = after > start && (end > self.up.fin || (has_fin && end != self.up.fin));
+        if self.up.fin != NEVER && past_fin {
             return Err(StreamDrop::AfterFin);
         }
         if !segment.payload.is_empty()
@@ -84,7 +85,7 @@ impl Stream {
                 // A keep-alive probe stays one.
                 self.up.splice.forward(self.up.told).saturating_sub(1)
             } else {
-                self.up.splice.forward(start.min(self.frontier))
+                self.up.splice.forward(start.min(self.released()))
             };
             let forwarded =
                 self.pass_bare(segment, options, acknowledged, seq, !was_injected, around);
@@ -125,7 +126,7 @@ impl Stream {
             passed.keep.end == segment.payload.len() || passed.keep.is_empty()
         };
         let forwarded = if passed.keep.is_empty() && !passes_fin {
-            let seq = self.up.splice.forward(start.max(self.up.told).min(self.frontier));
+            let seq = self.up.splice.forward(start.max(self.up.told).min(self.released()));
             // A window probe: the server has to say where its window is.
             let probe = received <= start.max(self.up.told);
             self.pass_bare(segment, options, acknowledged, seq, probe, around)
@@ -334,6 +335,11 @@ impl Stream {
                         return;
                     }
                 }
+                Step::Discard(len) => {
+                    self.throw_away(self.frontier.saturating_add(len as u64));
+                    at = at.saturating_add(len);
+                    passed.answer = Answer::Acknowledge;
+                }
                 Step::Broken(refusal) => {
                     self.broken(Reply::refused(refusal), around);
                     return;
@@ -358,6 +364,11 @@ impl Stream {
         self.kept.append(at, bytes, true);
         self.held = self.held.saturating_add(bytes.len());
         self.owned_to = self.owned_to.max(at.saturating_add(bytes.len() as u64));
+    }
+
+    /// The client's position up to which the server may be spoken to: held bytes are not there yet, a FIN that was sent is.
+    fn released(&self) -> u64 {
+        self.frontier.max(self.up.high)
     }
 
     /// Cuts everything from the frontier to `end` out of the stream.
@@ -410,6 +421,12 @@ impl Stream {
                     self.held = self.held.saturating_sub(cut);
                     self.throw_away(end);
                     self.answer(reply, around);
+                }
+                Step::Discard(len) => {
+                    let end = self.frontier.saturating_add(len as u64);
+                    self.kept.remove(self.frontier, end);
+                    self.held = self.held.saturating_sub(len);
+                    self.throw_away(end);
                 }
                 Step::Broken(refusal) => {
                     self.broken(Reply::refused(refusal), around);

@@ -35,7 +35,8 @@ impl Stream {
         if let Some(timestamps) = options.timestamps.filter(|_| self.timestamps) {
             self.server.note(timestamps, start <= self.down.told);
         }
-        if self.down.fin != NEVER && (end > self.down.fin || (has_fin && end != self.down.fin)) {
+        let past_fin = after > start && (end > self.down.fin || (has_fin && end != self.down.fin));
+        if self.down.fin != NEVER && past_fin {
             return Err(StreamDrop::AfterFin);
         }
         let acknowledged = self.acknowledgement(segment)?;
