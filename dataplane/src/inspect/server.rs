@@ -317,12 +317,5 @@ impl Stream {
             self.send_reset(Side::Server, around.sink);
             self.server_reset = true;
         }
-        if self.server_reset
-            && self.client_done
-            && self.outbox.is_empty()
-            && self.outbox.fin_acknowledged()
-        {
-            self.close();
-        }
     }
 }

@@ -10,7 +10,7 @@ use dataplane::inspect::{Flags, Side};
 use crate::packet::Packet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     Closed,
     Listen,
     SynSent,
@@ -20,27 +20,27 @@ pub enum State {
 }
 
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub isn: u32,
-    pub mss: u16,
-    pub timestamps: Option<u32>,
-    pub sack: bool,
-    pub shift: Option<u8>,
-    pub receive_buffer: usize,
+pub(crate) struct Settings {
+    pub(crate) isn: u32,
+    pub(crate) mss: u16,
+    pub(crate) timestamps: Option<u32>,
+    pub(crate) sack: bool,
+    pub(crate) shift: Option<u8>,
+    pub(crate) receive_buffer: usize,
     /// Bytes the application takes per millisecond; the window closes when it is slow.
-    pub reads_per_ms: usize,
-    pub send_window: usize,
-    pub delayed_ack: bool,
+    pub(crate) reads_per_ms: usize,
+    pub(crate) send_window: usize,
+    pub(crate) delayed_ack: bool,
 }
 
 #[derive(Clone, Debug)]
-pub struct Endpoint {
-    pub side: Side,
-    pub state: State,
-    pub settings: Settings,
+pub(crate) struct Endpoint {
+    pub(crate) side: Side,
+    pub(crate) state: State,
+    pub(crate) settings: Settings,
     // Sending; offsets count from the ISN.
-    pub stream: Vec<u8>,
-    pub fin_queued: bool,
+    pub(crate) stream: Vec<u8>,
+    pub(crate) fin_queued: bool,
     una: u64,
     next: u64,
     max_sent: u64,
@@ -58,8 +58,8 @@ pub struct Endpoint {
     advertised: u64,
     early: BTreeMap<u64, Vec<u8>>,
     fin_at: Option<u64>,
-    pub received: Vec<u8>,
-    pub peer_finished: bool,
+    pub(crate) received: Vec<u8>,
+    pub(crate) peer_finished: bool,
     read: usize,
     ack_due: Option<u64>,
     timestamps: bool,
@@ -67,16 +67,16 @@ pub struct Endpoint {
     shift: u8,
     recent: u32,
     /// Numbers that no correct network can produce.
-    pub complaints: Vec<String>,
-    pub out: Vec<Packet>,
-    pub last_read: u64,
-    pub retransmissions: u64,
+    pub(crate) complaints: Vec<String>,
+    pub(crate) out: Vec<Packet>,
+    pub(crate) last_read: u64,
+    pub(crate) retransmissions: u64,
 }
 
 const FIN: Flags = Flags::FIN;
 
 impl Endpoint {
-    pub fn new(side: Side, settings: Settings) -> Self {
+    pub(crate) fn new(side: Side, settings: Settings) -> Self {
         Self {
             side,
             state: if side == Side::Client { State::Closed } else { State::Listen },
@@ -196,7 +196,7 @@ impl Endpoint {
         }
     }
 
-    pub fn connect(&mut self, now: u64) {
+    pub(crate) fn connect(&mut self, now: u64) {
         self.state = State::SynSent;
         self.emit(now, 0, Flags::SYN, Vec::new());
         self.next = 1;
@@ -204,14 +204,14 @@ impl Endpoint {
         self.rto_due = Some(now + self.rto);
     }
 
-    pub fn abort(&mut self, now: u64) {
+    pub(crate) fn abort(&mut self, now: u64) {
         self.emit(now, self.next, Flags::RST.with(Flags::ACK), Vec::new());
         self.state = State::Reset;
         self.rto_due = None;
         self.ack_due = None;
     }
 
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.stream.extend_from_slice(bytes);
     }
 
@@ -223,16 +223,16 @@ impl Endpoint {
         self.end_of_stream() + u64::from(self.fin_queued)
     }
 
-    pub fn all_acknowledged(&self) -> bool {
+    pub(crate) fn all_acknowledged(&self) -> bool {
         self.una == self.total()
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Reset || (self.peer_finished && self.fin_queued && self.all_acknowledged())
     }
 
     /// Sends what the windows allow.
-    pub fn push(&mut self, now: u64) {
+    pub(crate) fn push(&mut self, now: u64) {
         if self.state != State::Established {
             return;
         }
@@ -288,12 +288,12 @@ impl Endpoint {
         self.max_sent = self.max_sent.max(end);
     }
 
-    pub fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<u64> {
         let slow = (self.read < self.received.len()).then_some(self.last_read + 1);
         [self.rto_due, self.ack_due, slow].into_iter().flatten().min()
     }
 
-    pub fn tick(&mut self, now: u64) {
+    pub(crate) fn tick(&mut self, now: u64) {
         if self.state == State::Reset {
             self.rto_due = None;
             self.ack_due = None;
@@ -339,7 +339,7 @@ impl Endpoint {
         self.push(now);
     }
 
-    pub fn receive(&mut self, now: u64, packet: &Packet) {
+    pub(crate) fn receive(&mut self, now: u64, packet: &Packet) {
         let flags = packet.flags;
         match self.state {
             State::Reset | State::Closed => {

@@ -13,9 +13,9 @@ use crate::{
 
 /// Denies what lies under `/deny`, and counts.
 #[derive(Debug, Default)]
-pub struct ByPath {
-    pub judged: Vec<String>,
-    pub refused: usize,
+pub(crate) struct ByPath {
+    pub(crate) judged: Vec<String>,
+    pub(crate) refused: usize,
 }
 
 impl Judge for ByPath {
@@ -30,12 +30,12 @@ impl Judge for ByPath {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// Per mille.
-    pub loss: u32,
-    pub duplication: u32,
-    pub reorder: u32,
-    pub delay: u64,
+    pub(crate) loss: u32,
+    pub(crate) duplication: u32,
+    pub(crate) reorder: u32,
+    pub(crate) delay: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -46,25 +46,25 @@ enum Event {
     AtEnd(Side, Packet),
 }
 
-pub struct Network {
-    pub now: u64,
-    pub client: Endpoint,
-    pub server: Endpoint,
-    pub stream: Option<Stream>,
-    pub limits: Limits,
-    pub judge: ByPath,
-    pub weather: Weather,
-    pub random: Random,
+pub(crate) struct Network {
+    pub(crate) now: u64,
+    pub(crate) client: Endpoint,
+    pub(crate) server: Endpoint,
+    pub(crate) stream: Option<Stream>,
+    pub(crate) limits: Limits,
+    pub(crate) judge: ByPath,
+    pub(crate) weather: Weather,
+    pub(crate) random: Random,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
-    pub drops: BTreeMap<StreamDrop, usize>,
-    pub log: Vec<String>,
-    pub logging: bool,
-    pub unchanged: usize,
+    pub(crate) drops: BTreeMap<StreamDrop, usize>,
+    pub(crate) log: Vec<String>,
+    pub(crate) logging: bool,
+    pub(crate) unchanged: usize,
 }
 
 impl Network {
-    pub fn new(client: Endpoint, server: Endpoint, limits: Limits, weather: Weather, random: Random) -> Self {
+    pub(crate) fn new(client: Endpoint, server: Endpoint, limits: Limits, weather: Weather, random: Random) -> Self {
         Self {
             now: 1,
             client,
@@ -114,7 +114,7 @@ impl Network {
     }
 
     /// Puts what the endpoints want to send on their links.
-    pub fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         for side in [Side::Client, Side::Server] {
             for packet in std::mem::take(&mut self.end(side).out) {
                 self.travel(Event::AtEngine(side, packet));
@@ -122,7 +122,7 @@ impl Network {
         }
     }
 
-    pub fn engine(&mut self, from: Side, packet: &Packet) {
+    pub(crate) fn engine(&mut self, from: Side, packet: &Packet) {
         let mut wire = Wire::at(from, packet);
         let segment = packet.segment(from);
         let now = Tick(self.now);
@@ -171,7 +171,7 @@ impl Network {
     }
 
     /// Does everything of the next moment; false when nothing is left.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let Some(at) = self.next_time() else { return false };
         self.now = self.now.max(at);
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -206,13 +206,13 @@ impl Network {
         true
     }
 
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let done = |end: &Endpoint| end.is_done() || end.state == State::Reset;
         done(&self.client) && done(&self.server) && self.events.is_empty()
     }
 }
 
-pub fn show(packet: &Packet) -> String {
+pub(crate) fn show(packet: &Packet) -> String {
     let text: String = String::from_utf8_lossy(&packet.payload).chars().take(24).collect();
     format!(
         "{:?} seq {} ack {} win {} opt {} len {} {:?}",

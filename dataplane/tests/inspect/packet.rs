@@ -6,18 +6,18 @@ use dataplane::inspect::{Edit, Flags, NewSegment, Segment, Side, Sink};
 use parser::stream::SeqNumber;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Packet {
-    pub seq: u32,
-    pub ack: u32,
-    pub flags: Flags,
-    pub window: u16,
-    pub urgent: u16,
-    pub options: Vec<u8>,
-    pub payload: Vec<u8>,
+pub(crate) struct Packet {
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) urgent: u16,
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Packet {
-    pub fn segment(&self, from: Side) -> Segment<'_> {
+    pub(crate) fn segment(&self, from: Side) -> Segment<'_> {
         Segment {
             from,
             seq: SeqNumber(self.seq),
@@ -33,19 +33,19 @@ impl Packet {
 
 /// Collects what the engine sends, as the frames it would become.
 #[derive(Debug, Default)]
-pub struct Wire {
-    pub arriving: Option<(Side, Packet)>,
-    pub sent: Vec<(Side, Packet)>,
-    pub forwards: usize,
-    pub unchanged: usize,
+pub(crate) struct Wire {
+    pub(crate) arriving: Option<(Side, Packet)>,
+    pub(crate) sent: Vec<(Side, Packet)>,
+    pub(crate) forwards: usize,
+    pub(crate) unchanged: usize,
 }
 
 impl Wire {
-    pub fn at(from: Side, packet: &Packet) -> Self {
+    pub(crate) fn at(from: Side, packet: &Packet) -> Self {
         Self { arriving: Some((from, packet.clone())), ..Self::default() }
     }
 
-    pub fn to(&self, side: Side) -> impl Iterator<Item = &Packet> {
+    pub(crate) fn to(&self, side: Side) -> impl Iterator<Item = &Packet> {
         self.sent.iter().filter(move |(to, _)| *to == side).map(|(_, packet)| packet)
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     script::Script,
 };
 
-pub const FINE: Weather = Weather { loss: 0, duplication: 0, reorder: 0, delay: 1 };
+pub(crate) const FINE: Weather = Weather { loss: 0, duplication: 0, reorder: 0, delay: 1 };
 
-pub fn settings(isn: u32) -> Settings {
+pub(crate) fn settings(isn: u32) -> Settings {
     Settings {
         isn,
         mss: 1460,
@@ -25,7 +25,7 @@ pub fn settings(isn: u32) -> Settings {
     }
 }
 
-pub fn random_settings(random: &mut Random) -> Settings {
+pub(crate) fn random_settings(random: &mut Random) -> Settings {
     let near_wrap = random.per_mille(300);
     let isn = if near_wrap { u32::MAX - random.below(60_000) as u32 } else { random.next() as u32 };
     Settings {
@@ -41,7 +41,7 @@ pub fn random_settings(random: &mut Random) -> Settings {
     }
 }
 
-pub fn random_weather(random: &mut Random) -> Weather {
+pub(crate) fn random_weather(random: &mut Random) -> Weather {
     match random.below(4) {
         0 => FINE,
         1 => Weather { loss: 10, duplication: 5, reorder: 20, delay: 1 },
@@ -51,7 +51,7 @@ pub fn random_weather(random: &mut Random) -> Weather {
 }
 
 /// Plays `script`; `Err` tells what differs from the oracle.
-pub fn play(script: &Script, mut network: Network) -> Result<Network, (String, Network)> {
+pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (String, Network)> {
     let (mut written, mut answered) = (0, 0);
     let start = network.now;
     network.client.connect(start);
@@ -122,7 +122,7 @@ pub fn play(script: &Script, mut network: Network) -> Result<Network, (String, N
     if wrong.is_empty() { Ok(network) } else { Err((wrong.join("; "), network)) }
 }
 
-pub fn network(client: Settings, server: Settings, weather: Weather, random: Random) -> Network {
+pub(crate) fn network(client: Settings, server: Settings, weather: Weather, random: Random) -> Network {
     Network::new(
         Endpoint::new(Side::Client, client),
         Endpoint::new(Side::Server, server),

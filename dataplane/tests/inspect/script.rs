@@ -4,30 +4,30 @@ use crate::random::Random;
 
 /// What an end writes, and how many bytes it must have received before.
 #[derive(Clone, Debug)]
-pub struct Write {
-    pub after: usize,
-    pub bytes: Vec<u8>,
+pub(crate) struct Write {
+    pub(crate) after: usize,
+    pub(crate) bytes: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Script {
-    pub client: Vec<Write>,
-    pub server: Vec<Write>,
+pub(crate) struct Script {
+    pub(crate) client: Vec<Write>,
+    pub(crate) server: Vec<Write>,
     /// What must reach the server, and the client.
-    pub at_server: Vec<u8>,
-    pub at_client: Vec<u8>,
+    pub(crate) at_server: Vec<u8>,
+    pub(crate) at_client: Vec<u8>,
     /// A denial ends the connection: we close towards the client, and reset the server.
-    pub closes: bool,
+    pub(crate) closes: bool,
     /// The client closes its half as soon as it has written everything.
-    pub half_close: bool,
+    pub(crate) half_close: bool,
     /// The server closes as soon as it has written everything.
-    pub server_closes: bool,
+    pub(crate) server_closes: bool,
     /// Paths that must have been judged, in order.
-    pub judged: Vec<String>,
-    pub pipelined: bool,
+    pub(crate) judged: Vec<String>,
+    pub(crate) pipelined: bool,
 }
 
-pub fn denial(to_head: bool, close: bool) -> Vec<u8> {
+pub(crate) fn denial(to_head: bool, close: bool) -> Vec<u8> {
     let close = if close { "connection: close\r\n" } else { "" };
     let body = if to_head { "" } else { "Access denied\r\n" };
     format!("HTTP/1.1 403 Forbidden\r\ncontent-length: 15\r\ncontent-type: text/plain\r\n{close}\r\n{body}").into_bytes()
@@ -49,7 +49,7 @@ impl Script {
     }
 
     /// An allowed exchange.
-    pub fn allowed(&mut self, path: &str, request: &[u8], response: &[u8]) {
+    pub(crate) fn allowed(&mut self, path: &str, request: &[u8], response: &[u8]) {
         self.judged.push(path.to_owned());
         self.send(request);
         self.at_server.extend_from_slice(request);
@@ -57,7 +57,7 @@ impl Script {
     }
 
     /// An exchange that policy denies; `close` if the engine must close after it.
-    pub fn denied(&mut self, path: &str, request: &[u8], to_head: bool, close: bool) {
+    pub(crate) fn denied(&mut self, path: &str, request: &[u8], to_head: bool, close: bool) {
         self.judged.push(path.to_owned());
         self.send(request);
         self.at_client.extend_from_slice(&denial(to_head, close));
@@ -141,7 +141,7 @@ fn response(random: &mut Random, to_head: bool) -> Vec<u8> {
 }
 
 /// A conversation that a real client and a real server could have.
-pub fn random_script(random: &mut Random) -> Script {
+pub(crate) fn random_script(random: &mut Random) -> Script {
     let mut script = Script { pipelined: random.per_mille(500), ..Script::default() };
     let exchanges = 1 + random.below(6);
     for number in 0..exchanges {
