@@ -71,21 +71,35 @@ pub(super) enum Known {
 pub(super) fn know(name: &[u8]) -> Result<Option<Known>, Known> {
     let Some(first) = name.first() else { return Ok(None) };
     let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
-    let Some(letter) = LETTERS.get(letter) else { return Ok(None) };
+    let Some(letter) = LETTERS.get(letter) else { return read_like_framing(name) };
     // Most fields end here.
-    if name.len() > MAX_KNOWN_NAME || letter.lengths & (1 << name.len()) == 0 {
-        return Ok(None);
-    }
-    for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
-        if known_name.len() == name.len() {
-            match resemble(name, known_name) {
-                Some(true) => return Ok(Some(*known)),
-                Some(false) => return Err(*known),
-                None => {}
+    if name.len() <= MAX_KNOWN_NAME && letter.lengths & (1 << name.len()) != 0 {
+        for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
+            if known_name.len() == name.len() {
+                match resemble(name, known_name) {
+                    Some(true) => return Ok(Some(*known)),
+                    Some(false) => return Err(*known),
+                    None => {}
+                }
             }
         }
     }
-    Ok(None)
+    if matches!(first, b'c' | b'C' | b't' | b'T') { read_like_framing(name) } else { Ok(None) }
+}
+
+/// `Err` for a name whose letters and digits alone are those of a framing name, as `Transfer--Encoding`.
+fn read_like_framing(name: &[u8]) -> Result<Option<Known>, Known> {
+    let reads_like = |word: &[u8]| {
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        name.len() >= word.len() && letters.map(u8::to_ascii_lowercase).eq(word.iter().copied())
+    };
+    if reads_like(b"contentlength") {
+        Err(Known::ContentLength)
+    } else if reads_like(b"transferencoding") {
+        Err(Known::TransferEncoding)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The names that mean something, in lower case. INVARIANT: those with one first letter stand together.
@@ -444,7 +458,6 @@ mod tests {
             "accept",
             "user-agent",
             "content",
-            "contentlength",
             "content-lengths",
             "xcontent-length",
             "content-lengt",
@@ -469,6 +482,12 @@ mod tests {
             "Transfer_Encoding",
             "transfer.encoding",
             "CONTENT~LENGTH",
+            "ContentLength",
+            "TransferEncoding",
+            "Transfer--Encoding",
+            "-Transfer-Encoding",
+            "transfer-encoding-",
+            "'content-length'",
             "X_HTTP_Method_Override",
             "x-http_method-override",
         ] {
