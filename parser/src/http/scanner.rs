@@ -485,6 +485,11 @@ mod tests {
         let field = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaa\r\n\r\n";
         let short = Limits { line_bytes: 17, ..good };
         assert_eq!(HeadScanner::request().advance(field, &short), Err(R::FieldLineTooLong));
+        // The byte that reaches the limit decides, however the value is passed over.
+        let control = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaaaaaaaaaaaaaaa\0";
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::FieldLineTooLong));
+        let short = Limits { head_bytes: 30, ..Limits::default() };
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::HeadTooLong));
     }
 
     #[test]
