@@ -1,3 +1,13 @@
-//! Carries frames.
-
+pub mod config;
+pub mod connection;
+pub mod control;
+pub mod counters;
+pub mod drop_reason;
+pub mod flow;
+pub mod inspect;
 pub mod lab;
+pub mod reply;
+pub mod service;
+pub mod umem;
+pub mod worker;
+pub mod world;

@@ -1,0 +1,275 @@
+//! Edits of a frame in place, every checksum kept right by the change alone (RFC 1624).
+//!
+//! A frame and the headers read from it arrive; both leave changed in the same way, so that the headers still describe the
+//! frame. Checksums are carried on, not computed: a wrong one stays wrong, and a partial one must have been completed
+//! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the headers' own is refused untouched.
+
+mod quoted;
+mod tcp;
+
+use std::net::IpAddr;
+
+pub use quoted::{quoted_destination, quoted_seq, quoted_source};
+pub use tcp::{TcpEdit, blank_options, options, sack_blocks, tcp, timestamps};
+
+use crate::{
+    RewriteError, bytes,
+    checksum::{Change, ChecksumField},
+    ethernet::{self, MacAddress},
+    headers::{Headers, Transport},
+    icmp::{Echo, IcmpMessage},
+    icmpv6::Icmpv6Message,
+    network::{L4Port, Network, Protocol},
+};
+
+/// Sets both station addresses.
+///
+/// # Errors
+/// The frame is not the headers' own.
+pub fn macs(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    source: MacAddress,
+    destination: MacAddress,
+) -> Result<(), RewriteError> {
+    headers.ethernet.source = source;
+    headers.ethernet.destination = destination;
+    let header =
+        frame.first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(RewriteError::FrameTooShort)?;
+    *header = headers.ethernet.to_bytes();
+    Ok(())
+}
+
+/// Takes one from the TTL or hop limit and returns what is left, at least 1.
+///
+/// # Errors
+/// [`RewriteError::HopLimitExceeded`] when nothing would be left; the packet must die here (RFC 1812 §5.3.1, RFC 8200 §3).
+pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8, RewriteError> {
+    check(frame, headers)?;
+    let left = |hop_limit: u8| {
+        hop_limit.checked_sub(1).filter(|&left| left != 0).ok_or(RewriteError::HopLimitExceeded)
+    };
+    let network_offset = headers.network_offset;
+    match &mut headers.network {
+        Network::Ipv4(ipv4) => {
+            ipv4.hop_limit = left(ipv4.hop_limit)?;
+            let change = replace(frame, network_offset, 8, &[ipv4.hop_limit])?;
+            apply(frame, network_offset.saturating_add(10), |checksum| change.apply(checksum))?;
+            Ok(ipv4.hop_limit)
+        }
+        Network::Ipv6(ipv6) => {
+            ipv6.hop_limit = left(ipv6.hop_limit)?;
+            // No checksum covers the hop limit.
+            bytes::put(frame, network_offset.saturating_add(7), &[ipv6.hop_limit])
+                .ok_or(RewriteError::FrameTooShort)?;
+            Ok(ipv6.hop_limit)
+        }
+        Network::Arp(_) => Err(RewriteError::NoSuchField),
+    }
+}
+
+/// Sets the source address, and the source port or an echo request's identifier if one is given.
+///
+/// # Errors
+/// The frame is not the headers' own, the address is of the other IP version, or the packet has no such port. Fragments and
+/// protocols other than TCP, UDP and ICMP have their checksum out of reach, so their addresses stay.
+pub fn source(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    address: IpAddr,
+    port: Option<L4Port>,
+) -> Result<(), RewriteError> {
+    side(frame, headers, Side::Source, address, port)
+}
+
+/// Sets the destination address, and the destination port or an echo reply's identifier if one is given.
+///
+/// # Errors
+/// As for [`source`].
+pub fn destination(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    address: IpAddr,
+    port: Option<L4Port>,
+) -> Result<(), RewriteError> {
+    side(frame, headers, Side::Destination, address, port)
+}
+
+/// Which end of a flow an edit concerns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
+}
+
+impl Side {
+    /// Where the address lies in an IP header.
+    const fn address_offset(self, address: IpAddr) -> usize {
+        match (address, self) {
+            (IpAddr::V4(_), Self::Source) => 12,
+            (IpAddr::V4(_), Self::Destination) => 16,
+            (IpAddr::V6(_), Self::Source) => 8,
+            (IpAddr::V6(_), Self::Destination) => 24,
+        }
+    }
+
+    /// Where the port lies in a TCP or UDP header.
+    const fn port_offset(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Destination => 2,
+        }
+    }
+}
+
+/// Where an echo's identifier lies in an ICMP header.
+const IDENTIFIER_OFFSET: usize = 4;
+
+fn side(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    side: Side,
+    address: IpAddr,
+    port: Option<L4Port>,
+) -> Result<(), RewriteError> {
+    check(frame, headers)?;
+    let field = ChecksumField::of(headers).ok_or(RewriteError::NoSuchField)?;
+    let port_offset =
+        port.map(|_| port_offset(headers, side).ok_or(RewriteError::NoSuchField)).transpose()?;
+    match (&mut headers.network, address) {
+        (Network::Ipv4(ipv4), IpAddr::V4(address)) => match side {
+            Side::Source => ipv4.source = address,
+            Side::Destination => ipv4.destination = address,
+        },
+        (Network::Ipv6(ipv6), IpAddr::V6(address)) => match side {
+            Side::Source => ipv6.source = address,
+            Side::Destination => ipv6.destination = address,
+        },
+        (Network::Ipv4(_) | Network::Ipv6(_), _) => return Err(RewriteError::MixedFamilies),
+        (Network::Arp(_), _) => return Err(RewriteError::NoSuchField),
+    }
+    let address_change = replace_address(frame, headers.network_offset, side, address)?;
+    let mut change = if field.covers_addresses() { address_change } else { Change::NONE };
+    if let (Some(port), Some(offset)) = (port, port_offset) {
+        change = change.and(replace(frame, headers.transport_offset, offset, &port.to_be_bytes())?);
+        set_port(headers, side, port);
+    }
+    carry_on(frame, headers, field, change)
+}
+
+/// Writes an address into the IP header at `network_offset`, and into its checksum if it has one.
+fn replace_address(
+    frame: &mut [u8],
+    network_offset: usize,
+    side: Side,
+    address: IpAddr,
+) -> Result<Change, RewriteError> {
+    let offset = side.address_offset(address);
+    match address {
+        IpAddr::V4(address) => {
+            let change = replace(frame, network_offset, offset, &address.octets())?;
+            apply(frame, network_offset.saturating_add(10), |checksum| change.apply(checksum))?;
+            Ok(change)
+        }
+        IpAddr::V6(address) => replace(frame, network_offset, offset, &address.octets()),
+    }
+}
+
+/// Where the packet's transport header has this side's port, if it has one.
+fn port_offset(headers: &Headers, side: Side) -> Option<usize> {
+    match (&headers.transport, side) {
+        (Transport::Tcp(_) | Transport::Udp(_), _) => Some(side.port_offset()),
+        (Transport::Icmp(icmp), _) => match (icmp.message, side) {
+            (IcmpMessage::EchoRequest(_), Side::Source)
+            | (IcmpMessage::EchoReply(_), Side::Destination) => Some(IDENTIFIER_OFFSET),
+            _ => None,
+        },
+        (Transport::Icmpv6(icmpv6), _) => match (icmpv6.message, side) {
+            (Icmpv6Message::EchoRequest(_), Side::Source)
+            | (Icmpv6Message::EchoReply(_), Side::Destination) => Some(IDENTIFIER_OFFSET),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn set_port(headers: &mut Headers, side: Side, port: L4Port) {
+    let set_identifier = |echo: &mut Echo| echo.identifier = port;
+    match (&mut headers.transport, side) {
+        (Transport::Tcp(tcp), Side::Source) => tcp.src_port = port,
+        (Transport::Tcp(tcp), Side::Destination) => tcp.dst_port = port,
+        (Transport::Udp(udp), Side::Source) => udp.src_port = port,
+        (Transport::Udp(udp), Side::Destination) => udp.dst_port = port,
+        (Transport::Icmp(icmp), _) => match &mut icmp.message {
+            IcmpMessage::EchoRequest(echo) | IcmpMessage::EchoReply(echo) => set_identifier(echo),
+            IcmpMessage::Error(_) | IcmpMessage::Other => {}
+        },
+        (Transport::Icmpv6(icmpv6), _) => match &mut icmpv6.message {
+            Icmpv6Message::EchoRequest(echo) | Icmpv6Message::EchoReply(echo) => {
+                set_identifier(echo)
+            }
+            Icmpv6Message::Error(_) | Icmpv6Message::Ndp(_) | Icmpv6Message::Other => {}
+        },
+        (Transport::Fragment(_) | Transport::Other { .. } | Transport::None, _) => {}
+    }
+}
+
+/// Refuses a frame that is too short for its headers, before anything is written.
+fn check(frame: &[u8], headers: &Headers) -> Result<(), RewriteError> {
+    if frame.len() < headers.payload_offset { Err(RewriteError::FrameTooShort) } else { Ok(()) }
+}
+
+/// Overwrites bytes at `start + offset` and says what that changes in a sum that begins at `start`.
+fn replace(
+    frame: &mut [u8],
+    start: usize,
+    offset: usize,
+    new: &[u8],
+) -> Result<Change, RewriteError> {
+    let place = start.saturating_add(offset);
+    let old = frame
+        .get_mut(place..)
+        .and_then(|rest| rest.get_mut(..new.len()))
+        .ok_or(RewriteError::FrameTooShort)?;
+    let change = Change::of(old, new);
+    old.copy_from_slice(new);
+    Ok(if offset & 1 == 0 { change } else { change.at_odd_place() })
+}
+
+/// Replaces the checksum at `offset` by what `update` makes of it, and returns the new one.
+fn apply(
+    frame: &mut [u8],
+    offset: usize,
+    update: impl FnOnce(u16) -> u16,
+) -> Result<u16, RewriteError> {
+    let checksum = update(bytes::be16(frame, offset).ok_or(RewriteError::FrameTooShort)?);
+    bytes::put(frame, offset, &checksum.to_be_bytes()).ok_or(RewriteError::FrameTooShort)?;
+    Ok(checksum)
+}
+
+/// Carries a change over into the transport checksum, in the frame and in the headers.
+fn carry_on(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    field: ChecksumField,
+    change: Change,
+) -> Result<(), RewriteError> {
+    let offset = headers.transport_offset.saturating_add(field.offset_in());
+    let checksum = apply(frame, offset, |checksum| match field {
+        ChecksumField::Udp => change.apply_udp(checksum),
+        ChecksumField::Tcp | ChecksumField::Icmp | ChecksumField::Icmpv6 => change.apply(checksum),
+    })?;
+    match &mut headers.transport {
+        Transport::Tcp(tcp) => tcp.checksum = checksum,
+        Transport::Udp(udp) => udp.checksum = checksum,
+        Transport::Icmp(icmp) => icmp.checksum = checksum,
+        Transport::Icmpv6(icmpv6) => icmpv6.checksum = checksum,
+        Transport::Fragment(_) | Transport::Other { .. } | Transport::None => {}
+    }
+    Ok(())
+}
+
+/// Whether a transport header of this protocol begins with two ports.
+const fn has_ports(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP)
+}
