@@ -249,7 +249,7 @@ fn group_prefixes(snapshot: &Snapshot, groups: &CidrGroups) -> Vec<IpNet> {
 
 fn chosen_services<'s>(snapshot: &'s Snapshot, peer: &ServicePeer) -> Vec<&'s snapshot::Service> {
     let chosen = |service: &&snapshot::Service| {
-        service.namespace == peer.namespace
+        peer.namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
             && match &peer.which {
                 ServiceChoice::Named(name) => service.name == *name,
                 ServiceChoice::Selected(selector) => selector.matches(&as_labels(&service.labels)),

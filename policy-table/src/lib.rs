@@ -14,6 +14,7 @@ mod compile;
 mod http;
 mod identity;
 pub mod label;
+pub mod oracle;
 pub mod rule;
 pub mod selector;
 pub mod snapshot;

@@ -96,8 +96,6 @@ impl Netlink {
         let end = |name: &str| {
             let mut message = LinkMessage::default();
             message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
-            message.header.flags = LinkFlags::Up;
-            message.header.change_mask = LinkFlags::Up;
             message
         };
         let mut message = end(name);
@@ -106,8 +104,18 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(peer)))),
         ]));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.request(&format!("make the veth pair {name} and {peer}"), RouteNetlinkMessage::NewLink(message), flags)
-            .map(drop)
+        self.request(&format!("make the veth pair {name} and {peer}"), RouteNetlinkMessage::NewLink(message), flags)?;
+        // An end can only go up once it has its other end.
+        self.set_up(name)?;
+        self.set_up(peer)
+    }
+
+    fn set_up(&mut self, name: &str) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        self.request(&format!("set {name} up"), RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
     }
 
     /// Deletes an interface (and a veth's other end with it).

@@ -50,16 +50,17 @@ impl Stream {
         let after = end.saturating_add(u64::from(has_fin));
         let occupies = after > start;
         // RFC 9293 §3.10.7.4: nothing beyond the window the server opened moves anything.
-        if start > self.up.sender_edge().max(self.up.told) {
+        if start > self.up.sender_edge().max(self.known()) {
             return Err(StreamDrop::OutOfWindow);
         }
         if let Some(timestamps) = options.timestamps.filter(|_| self.timestamps) {
-            if occupies && after > self.up.told && self.client.is_stale(timestamps) {
+            if occupies && after > self.known() && self.client.is_stale(timestamps) {
                 return Err(StreamDrop::StaleTimestamp);
             }
-            self.client.note(timestamps, start <= self.up.told);
+            self.client.note(timestamps, start <= self.known());
         }
-        if self.up.fin != NEVER && (end > self.up.fin || (has_fin && end != self.up.fin)) {
+        let past_fin = after > start && (end > self.up.fin || (has_fin && end != self.up.fin));
+        if self.up.fin != NEVER && past_fin {
             return Err(StreamDrop::AfterFin);
         }
         if !segment.payload.is_empty()
@@ -75,27 +76,27 @@ impl Stream {
         if self.phase == Phase::Closing {
             return self.while_closing(segment, options, acknowledged, (start, after), around);
         }
-        if self.unpaired && after > self.frontier.max(self.up.told) && !segment.payload.is_empty() {
+        if self.unpaired && after > self.frontier.max(self.known()) && !segment.payload.is_empty() {
             self.reset(around.sink);
             return Err(StreamDrop::Unpaired);
         }
         if !occupies {
-            let seq = if start < self.up.told && !self.up.splice.is_identity() {
+            let seq = if start < self.known() && !self.up.splice.is_identity() {
                 // A keep-alive probe stays one.
-                self.up.splice.forward(self.up.told).saturating_sub(1)
+                self.up.splice.forward(self.known()).saturating_sub(1)
             } else {
-                self.up.splice.forward(start.min(self.frontier))
+                self.up.splice.forward(start.min(self.released()))
             };
             let forwarded =
                 self.pass_bare(segment, options, acknowledged, seq, !was_injected, around);
             self.serve(around);
             return Ok(if forwarded { Disposition::Forwarded } else { Disposition::Absorbed });
         }
-        if after <= self.up.told {
+        if after <= self.known() {
             // Known already. A probe for life must reach the server, without the byte it may carry (evasion row T12).
-            let probe = !has_fin && segment.payload.len() <= 1 && after == self.up.told;
+            let probe = !has_fin && segment.payload.len() <= 1 && after == self.known();
             if probe {
-                let seq = self.up.splice.forward(self.up.told).saturating_sub(1);
+                let seq = self.up.splice.forward(self.known()).saturating_sub(1);
                 self.pass_bare(segment, options, acknowledged, seq, true, around);
                 if self.up.told > self.up.splice.backward(self.up.una) {
                     self.acknowledge_to_client(around.sink);
@@ -103,14 +104,14 @@ impl Stream {
                 self.serve(around);
                 return Ok(Disposition::Forwarded);
             }
-            let seq = self.up.splice.forward(self.up.told);
+            let seq = self.up.splice.forward(self.known());
             let forwarded = self.pass_bare(segment, options, acknowledged, seq, false, around);
             self.acknowledge_to_client(around.sink);
             self.serve(around);
             return Ok(if forwarded { Disposition::Forwarded } else { Disposition::Absorbed });
         }
 
-        let received = end.min(self.up.sender_edge().max(self.up.told));
+        let received = end.min(self.up.sender_edge().max(self.known()));
         let passed = if segment.payload.is_empty() {
             Passed::default()
         } else {
@@ -125,9 +126,9 @@ impl Stream {
             passed.keep.end == segment.payload.len() || passed.keep.is_empty()
         };
         let forwarded = if passed.keep.is_empty() && !passes_fin {
-            let seq = self.up.splice.forward(start.max(self.up.told).min(self.frontier));
+            let seq = self.up.splice.forward(start.max(self.known()).min(self.released()));
             // A window probe: the server has to say where its window is.
-            let probe = received <= start.max(self.up.told);
+            let probe = received <= start.max(self.known());
             self.pass_bare(segment, options, acknowledged, seq, probe, around)
         } else {
             let first = if passed.keep.is_empty() {
@@ -227,7 +228,7 @@ impl Stream {
         let mut passed = Passed::default();
         let len = payload.len();
         // Below the frontier everything is decided: what is in no cut passes, as far as it is one run.
-        let from = self.up.splice.skip_cut(start.max(self.up.told));
+        let from = self.up.splice.skip_cut(start.max(self.known()));
         let decided = received.min(self.frontier);
         let run = decided.min(self.up.splice.run_end(from));
         if from < run {
@@ -334,6 +335,11 @@ impl Stream {
                         return;
                     }
                 }
+                Step::Discard(len) => {
+                    self.throw_away(self.frontier.saturating_add(len as u64));
+                    at = at.saturating_add(len);
+                    passed.answer = Answer::Acknowledge;
+                }
                 Step::Broken(refusal) => {
                     self.broken(Reply::refused(refusal), around);
                     return;
@@ -358,6 +364,16 @@ impl Stream {
         self.kept.append(at, bytes, true);
         self.held = self.held.saturating_add(bytes.len());
         self.owned_to = self.owned_to.max(at.saturating_add(bytes.len() as u64));
+    }
+
+    /// The client's position before which nothing of it is of use any more.
+    fn known(&self) -> u64 {
+        self.up.told.max(self.up.splice.backward(self.up.una))
+    }
+
+    /// The client's position up to which the server may be spoken to: held bytes are not there yet, a FIN that was sent is.
+    fn released(&self) -> u64 {
+        self.frontier.max(self.up.high)
     }
 
     /// Cuts everything from the frontier to `end` out of the stream.
@@ -410,6 +426,12 @@ impl Stream {
                     self.held = self.held.saturating_sub(cut);
                     self.throw_away(end);
                     self.answer(reply, around);
+                }
+                Step::Discard(len) => {
+                    let end = self.frontier.saturating_add(len as u64);
+                    self.kept.remove(self.frontier, end);
+                    self.held = self.held.saturating_sub(len);
+                    self.throw_away(end);
                 }
                 Step::Broken(refusal) => {
                     self.broken(Reply::refused(refusal), around);
@@ -598,11 +620,7 @@ impl Stream {
 
     /// What is thrown away needs no window of the server's.
     pub(super) fn open_wide(&mut self) {
-        let edge = self
-            .up
-            .splice
-            .forward(self.up.told)
-            .saturating_add(u64::from(u16::MAX) << self.server.shift);
-        self.up.edge = self.up.edge.max(edge);
+        let room = u64::from(u16::MAX) << self.server.shift;
+        self.up.edge = self.up.edge.max(self.up.sent().saturating_add(room));
     }
 }

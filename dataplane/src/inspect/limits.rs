@@ -34,6 +34,9 @@ pub struct Limits {
     pub outstanding: u8,
     /// Our answers waiting for the client's acknowledgement; further requests are held. Default 16 KiB.
     pub replies: usize,
+    /// Content of a denied request that is read and thrown away so that the connection can go on; with more, it is closed
+    /// after the 403. Default 64 KiB.
+    pub denied_body: u64,
     /// From a head's first byte to its last. Default 10 s.
     pub head_time: u32,
     /// Held bytes waiting for the server's earlier responses. Default 300 s, Envoy's stream idle time.
@@ -62,6 +65,7 @@ impl Default for Limits {
             hole_parts: 32,
             outstanding: 16,
             replies: 16 * 1024,
+            denied_body: 64 * 1024,
             head_time: 10_000,
             held_time: 300_000,
             idle_time: 8_000_000,

@@ -77,20 +77,14 @@ impl Outbox {
 
     /// The first position that was never sent.
     pub(super) fn unsent(&self) -> Option<u64> {
-        self.pieces
-            .iter()
-            .find(|piece| piece.end() > self.sent)
-            .map(|piece| piece.start.max(self.sent))
+        let piece = self.pieces.iter().find(|piece| piece.end() > self.sent);
+        let fin = self.fin.filter(|&fin| fin >= self.sent && !self.fin_acknowledged);
+        piece.map(|piece| piece.start.max(self.sent)).or(fin)
     }
 
     /// Where our FIN stands.
     pub(super) fn fin(&self) -> Option<u64> {
         self.fin
-    }
-
-    /// Whether the client has acknowledged our FIN.
-    pub(super) fn fin_acknowledged(&self) -> bool {
-        self.fin_acknowledged
     }
 
     /// Whether an acknowledgement of `position` speaks of injected bytes only: of their beginning, middle or end.

@@ -48,6 +48,8 @@ enum Expect {
     UpgradeAnswer,
     /// Another protocol, after 101.
     Tunnel,
+    /// So many bytes of a denied request's content, which are thrown away.
+    Discard(u64),
     /// Nothing: bytes are thrown away, because no request may follow.
     Nothing,
 }
@@ -61,6 +63,8 @@ pub(super) enum Step {
     Pass { framing: usize, data: u64 },
     /// So many bytes never reach the server; the client is answered.
     Answer { cut: usize, reply: Reply },
+    /// So many bytes never reach the server; they belong to what was answered.
+    Discard(usize),
     /// What began to reach the server is wrong in the middle: the request can be neither finished nor taken back.
     Broken(HttpRefusal),
 }
@@ -142,6 +146,14 @@ impl Requests {
                 }
                 step
             }
+            Expect::Discard(rest) => {
+                let here = bytes.len().min(usize::try_from(*rest).unwrap_or(usize::MAX));
+                *rest = rest.saturating_sub(here as u64);
+                if *rest == 0 {
+                    self.expect = self.next();
+                }
+                Step::Discard(here)
+            }
             Expect::Tunnel => Step::Pass { framing: 0, data: u64::MAX },
             Expect::Nothing => Step::Wait,
         }
@@ -204,20 +216,23 @@ impl Requests {
         Step::Pass { framing: head.head_len, data }
     }
 
-    /// Cuts the request out if all of it is in hand; otherwise nobody knows whether its content will come, and the
-    /// connection ends with the answer (as Envoy does).
+    /// Cuts the request out, content included. Whether the connection goes on is a matter of the head alone, never of what
+    /// happened to arrive with it: content that is long, chunked or waits for 100 may never come or may be worth a close.
     fn deny(&mut self, head: &RequestHead<'_>, bytes: &[u8], limits: &Limits) -> Step {
-        let after_head = bytes.get(head.head_len..).unwrap_or_default();
-        let mut body = Body::of_request(head.framing, &limits.requests);
-        let content = match body.advance(after_head) {
-            Ok(step) if step.finished => Some(step.consumed),
-            Ok(_) | Err(_) => None,
+        let content = match head.framing {
+            BodyFraming::None => Some(0),
+            BodyFraming::Length(length) => {
+                Some(length).filter(|&length| length <= limits.denied_body && !head.expects_continue)
+            }
+            BodyFraming::Chunked => None,
         };
-        let close = content.is_none() || self.last || !head.persistent;
-        if close {
-            self.end();
-        }
-        let cut = head.head_len.saturating_add(content.unwrap_or(0));
+        self.last = self.last || !head.persistent || content.is_none();
+        let close = self.last;
+        let after_head = bytes.len().saturating_sub(head.head_len);
+        let here = after_head.min(usize::try_from(content.unwrap_or(0)).unwrap_or(usize::MAX));
+        let rest = content.unwrap_or(0).saturating_sub(here as u64);
+        self.expect = if rest > 0 && !close { Expect::Discard(rest) } else { self.next() };
+        let cut = head.head_len.saturating_add(here);
         Step::Answer { cut, reply: Reply::denied(head.answered_as() == ResponseTo::Head, close) }
     }
 

@@ -35,7 +35,8 @@ impl Stream {
         if let Some(timestamps) = options.timestamps.filter(|_| self.timestamps) {
             self.server.note(timestamps, start <= self.down.told);
         }
-        if self.down.fin != NEVER && (end > self.down.fin || (has_fin && end != self.down.fin)) {
+        let past_fin = after > start && (end > self.down.fin || (has_fin && end != self.down.fin));
+        if self.down.fin != NEVER && past_fin {
             return Err(StreamDrop::AfterFin);
         }
         let acknowledged = self.acknowledgement(segment)?;
@@ -315,13 +316,6 @@ impl Stream {
         if !self.server_reset && self.down.una >= self.server_end {
             self.send_reset(Side::Server, around.sink);
             self.server_reset = true;
-        }
-        if self.server_reset
-            && self.client_done
-            && self.outbox.is_empty()
-            && self.outbox.fin_acknowledged()
-        {
-            self.close();
         }
     }
 }

@@ -267,7 +267,12 @@ impl Stream {
     /// place (RFC 6191).
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.is_closed() || (self.up.finished() && self.down.finished())
+        match self.phase {
+            Phase::Opening => false,
+            Phase::Open => self.up.finished() && self.down.finished(),
+            Phase::Closing => self.server_reset && self.client_done && self.outbox.is_empty(),
+            Phase::Closed => true,
+        }
     }
 
     /// Requests passed to the server and not yet answered.
@@ -542,7 +547,7 @@ impl Stream {
     pub(super) fn send_reset<S: Sink>(&mut self, side: Side, sink: &mut S) {
         let flow = self.flow(side.other());
         let position = match side {
-            Side::Client => flow.sent().max(self.outbox.fin().map_or(0, |fin| fin + 1)),
+            Side::Client => self.down_end(),
             Side::Server => flow.sent(),
         };
         let seq = flow.number(position);
@@ -553,9 +558,17 @@ impl Stream {
         sink.inject(side, bare(seq, ack, Flags::RST.with(Flags::ACK)));
     }
 
+    /// Client's view of the end of everything that it can have received.
+    fn down_end(&self) -> u64 {
+        self.down.sent().max(self.outbox.fin().map_or(0, |fin| fin.saturating_add(1)))
+    }
+
     /// Client's view of the number that the next byte to the client has: injected bytes may still wait for its window.
     pub(super) fn down_next(&self) -> u64 {
-        self.down.sent().min(self.outbox.unsent().unwrap_or(u64::MAX))
+        match self.outbox.unsent() {
+            Some(unsent) => unsent.min(self.down.sent()),
+            None => self.down_end(),
+        }
     }
 
     /// The beginnings of a segment of ours to `side`, at the receiver's `position`, in the name of the other side.
@@ -613,7 +626,7 @@ impl Stream {
         let flow = self.flow(segment.from.other());
         let position = flow.position(segment.ack, flow.una).ok_or(StreamDrop::BadAck)?;
         let top = match segment.from {
-            Side::Client => flow.sent().max(self.outbox.fin().map_or(0, |fin| fin + 1)),
+            Side::Client => self.down_end(),
             Side::Server => flow.sent(),
         };
         if position > top {

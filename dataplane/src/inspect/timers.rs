@@ -30,6 +30,10 @@ impl Stream {
         sink: &mut S,
     ) -> Option<StreamDrop> {
         let mut around = Around { now, limits, judge, sink };
+        if self.phase == Phase::Closing && now >= self.closing_due && self.is_finished() {
+            self.close();
+            return None;
+        }
         let ended = match self.phase {
             Phase::Closed => return None,
             Phase::Opening => (now >= self.last_seen.after(limits.handshake_time))

@@ -3,7 +3,11 @@
 //! Names and values whose shape is already checked arrive one by one; [`Said`] leaves, the facts that frame a message.
 //! INVARIANT: a field that frames has one spelling and one place, or the message is refused.
 
-use super::{HttpRefusal, Strictness, scanner::is_tchar};
+use super::{
+    HttpRefusal, Strictness, Version,
+    line::{FieldLine, field_line, trim},
+    scanner::is_tchar,
+};
 
 /// One field as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +36,10 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        let end = self.lines.iter().position(|byte| *byte == b'\r')?;
-        let (line, rest) = self.lines.split_at_checked(end)?;
-        self.lines = rest.strip_prefix(b"\r\n")?;
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at_checked(colon)?;
-        Some(Field { name, value: trim(value.strip_prefix(b":")?) })
+        let (line, rest) = field_line(self.lines)?;
+        self.lines = rest;
+        Some(line.field)
     }
-}
-
-/// RFC 9110 §5.6.3 OWS around a value.
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 /// The names with a meaning here.
@@ -68,24 +61,39 @@ pub(super) enum Known {
 ///
 /// A look-alike has another non-alphanumeric byte where the known name has `-`: CGI, WSGI and their kin fold all of
 /// them into `_`, and then `Content_Length` is Content-Length.
+#[inline]
 pub(super) fn know(name: &[u8]) -> Result<Option<Known>, Known> {
     let Some(first) = name.first() else { return Ok(None) };
     let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
-    let Some(letter) = LETTERS.get(letter) else { return Ok(None) };
-    // Most fields end here.
-    if name.len() > MAX_KNOWN_NAME || letter.lengths & (1 << name.len()) == 0 {
-        return Ok(None);
-    }
-    for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
-        if known_name.len() == name.len() {
-            match resemble(name, known_name) {
-                Some(true) => return Ok(Some(*known)),
-                Some(false) => return Err(*known),
-                None => {}
+    let Some(letter) = LETTERS.get(letter) else { return read_like_framing(name) };
+    // Most fields end here: no known name with their first letter has their length.
+    if name.len() <= MAX_KNOWN_NAME && letter.lengths & (1 << name.len()) != 0 {
+        for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
+            if known_name.len() == name.len() {
+                match resemble(name, known_name) {
+                    Some(true) => return Ok(Some(*known)),
+                    Some(false) => return Err(*known),
+                    None => {}
+                }
             }
         }
     }
-    Ok(None)
+    if matches!(first, b'c' | b'C' | b't' | b'T') { read_like_framing(name) } else { Ok(None) }
+}
+
+/// `Err` for a name whose letters and digits alone are those of a framing name, as `Transfer--Encoding`.
+fn read_like_framing(name: &[u8]) -> Result<Option<Known>, Known> {
+    let reads_like = |word: &[u8]| {
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        name.len() >= word.len() && letters.map(u8::to_ascii_lowercase).eq(word.iter().copied())
+    };
+    if reads_like(b"contentlength") {
+        Err(Known::ContentLength)
+    } else if reads_like(b"transferencoding") {
+        Err(Known::TransferEncoding)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The names that mean something, in lower case. INVARIANT: those with one first letter stand together.
@@ -204,15 +212,12 @@ pub(super) struct Connection {
 
 impl<'a> Said<'a> {
     /// Takes one field of a request.
-    ///
-    /// `one_space` says that nothing but at most one SP stood around the value.
     pub(super) fn take_of_request(
         &mut self,
-        name: &[u8],
-        value: &'a [u8],
-        one_space: bool,
+        line: &FieldLine<'a>,
         strictness: &Strictness,
     ) -> Result<(), HttpRefusal> {
+        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
         let known = match know(name) {
             Ok(None) => return Ok(()),
             Ok(Some(known)) => known,
@@ -254,12 +259,8 @@ impl<'a> Said<'a> {
     }
 
     /// Takes one field of a response; an error makes the response's framing ambiguous.
-    pub(super) fn take_of_response(
-        &mut self,
-        name: &[u8],
-        value: &'a [u8],
-        one_space: bool,
-    ) -> Result<(), HttpRefusal> {
+    pub(super) fn take_of_response(&mut self, line: &FieldLine<'a>) -> Result<(), HttpRefusal> {
+        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
         match know(name) {
             Ok(Some(Known::ContentLength)) => self.take_length(value, one_space),
             Ok(Some(Known::TransferEncoding)) => self.take_encoding(value, one_space),
@@ -271,6 +272,14 @@ impl<'a> Said<'a> {
             }
             Err(Known::ContentLength | Known::TransferEncoding) => Err(HttpRefusal::LookAlikeName),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the connection may go on after this message (RFC 9112 §9.3); `close` wins over `keep-alive`.
+    pub(super) fn persists(&self, version: Version) -> bool {
+        match version {
+            Version::Http11 => !self.connection.close,
+            Version::Http10 => self.connection.keep_alive && !self.connection.close,
         }
     }
 
@@ -410,13 +419,23 @@ fn is_port(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        Connection, Fields, HttpRefusal as R, KNOWN, Known, Said, Strictness, host, know, length,
+        Connection, Field, FieldLine, Fields, HttpRefusal as R, KNOWN, Known, Said, Strictness,
+        host, know, length,
     };
 
-    fn said<'a>(fields: &[(&str, &'a str)]) -> Result<Said<'a>, R> {
+    fn line<'a>(name: &'a str, value: &'a str) -> FieldLine<'a> {
+        let field = Field { name: name.as_bytes(), value: value.as_bytes() };
+        FieldLine { field, one_space: true, line_len: 0 }
+    }
+
+    fn take(name: &str, value: &str, strictness: &Strictness) -> Result<(), R> {
+        Said::default().take_of_request(&line(name, value), strictness)
+    }
+
+    fn said<'a>(fields: &[(&'a str, &'a str)]) -> Result<Said<'a>, R> {
         let mut said = Said::default();
         for (name, value) in fields {
-            said.take_of_request(name.as_bytes(), value.as_bytes(), true, &Strictness::STRICT)?;
+            said.take_of_request(&line(name, value), &Strictness::STRICT)?;
         }
         Ok(said)
     }
@@ -444,7 +463,6 @@ mod tests {
             "accept",
             "user-agent",
             "content",
-            "contentlength",
             "content-lengths",
             "xcontent-length",
             "content-lengt",
@@ -469,6 +487,12 @@ mod tests {
             "Transfer_Encoding",
             "transfer.encoding",
             "CONTENT~LENGTH",
+            "ContentLength",
+            "TransferEncoding",
+            "Transfer--Encoding",
+            "-Transfer-Encoding",
+            "transfer-encoding-",
+            "'content-length'",
             "X_HTTP_Method_Override",
             "x-http_method-override",
         ] {
@@ -492,8 +516,7 @@ mod tests {
         let open = Strictness { allow_override_fields: true, ..Strictness::STRICT };
         for name in names {
             assert_eq!(said(&[(name, "/")]).err(), Some(R::OverrideField), "{name}");
-            let taken = Said::default().take_of_request(name.as_bytes(), b"/", true, &open);
-            assert_eq!(taken, Ok(()));
+            assert_eq!(take(name, "/", &open), Ok(()));
         }
     }
 
@@ -605,9 +628,7 @@ mod tests {
             assert_eq!(said(&[("connection", value)]).err(), Some(R::ConnectionInvalid), "{value}");
         }
         let open = Strictness { allow_connection_options: true, ..Strictness::STRICT };
-        let with = |value: &str| {
-            Said::default().take_of_request(b"connection", value.as_bytes(), true, &open)
-        };
+        let with = |value: &str| take("connection", value, &open);
         assert_eq!(with("x-a, authorization"), Ok(()));
         for value in
             ["host", "content-length", "transfer_encoding", "upgrade, expect", "x-http-method"]
@@ -642,10 +663,9 @@ mod tests {
         ] {
             assert_eq!(said(fields).err(), Some(refusal), "{fields:?}");
         }
-        for name in ["content-length", "transfer-encoding"] {
-            let value: &[u8] = if name == "content-length" { b"5" } else { b"chunked" };
-            let taken =
-                Said::default().take_of_request(name.as_bytes(), value, false, &Strictness::STRICT);
+        for (name, value) in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            let spaced = FieldLine { one_space: false, ..line(name, value) };
+            let taken = Said::default().take_of_request(&spaced, &Strictness::STRICT);
             assert_eq!(taken, Err(R::FramingSpace));
         }
     }

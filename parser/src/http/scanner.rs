@@ -5,7 +5,7 @@
 //!
 //! INVARIANT: the state depends only on the bytes so far, not on how they were cut; a refusal is final.
 
-use super::{HttpRefusal, Limits, MAX_FIELDS, Progress};
+use super::{HttpRefusal, Limits, Progress};
 
 /// A longer method than any registered one (`UPDATEREDIRECTREF` has 17).
 pub(super) const MAX_METHOD: usize = 32;
@@ -107,6 +107,20 @@ impl HeadScanner {
             }
         }
         Ok(Progress::Incomplete)
+    }
+
+    /// Why the short cut did not come to a head: what is wrong in shape, or else `refusal`.
+    #[cold]
+    pub(super) fn explain<T>(
+        mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        refusal: HttpRefusal,
+    ) -> Result<Progress<T>, HttpRefusal> {
+        match self.advance(bytes, limits)? {
+            Progress::Incomplete => Ok(Progress::Incomplete),
+            Progress::Complete(_) => Err(refusal),
+        }
     }
 
     /// One byte: the limits count it, the grammar judges it.
@@ -266,7 +280,7 @@ impl HeadScanner {
             _ => {}
         }
         self.fields = self.fields.saturating_add(1);
-        if self.fields > limits.fields.min(MAX_FIELDS) {
+        if self.fields > limits.fields {
             return Err(R::TooManyFields);
         }
         Ok(State::FieldName)

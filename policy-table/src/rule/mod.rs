@@ -214,9 +214,9 @@ pub enum CidrGroups {
 /// Which Services.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePeer {
-    /// Their namespace.
-    pub namespace: String,
-    /// Which of that namespace.
+    /// Their namespace; `None`: any.
+    pub namespace: Option<String>,
+    /// Which of them.
     pub which: ServiceChoice,
 }
 

@@ -38,6 +38,15 @@ impl Pattern {
         self.parsed.as_ref().err().map(AsRef::as_ref)
     }
 
+    /// The pattern in regex-syntax's spelling, anchored at both ends, for an engine that is given one field.
+    pub(crate) fn anchored(&self) -> Option<String> {
+        self.parsed
+            .as_ref()
+            .ok()
+            .and_then(|_| respell(&self.text).ok())
+            .map(|spelled| format!("\\A(?:{spelled})\\z"))
+    }
+
     /// What it means, in a form where its text anchors stand at the edges of a field that is delimited by NUL.
     pub(crate) fn hir(&self) -> Option<&Hir> {
         self.parsed.as_ref().ok().map(AsRef::as_ref)
@@ -203,6 +212,10 @@ fn escape<'t>(after: &'t str, in_class: bool, out: &mut String) -> Result<&'t st
                 out.push(']');
             }
         }
+        // ASCII only in RE2.
+        'b' | 'B' if !in_class => {
+            out.push_str(if c == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
+        }
         'u' | 'U' => return Err(format!("invalid regular expression: \\{c} is not an escape")),
         _ => {
             out.push('\\');
@@ -251,7 +264,7 @@ fn flags(after: &str) -> Result<(), String> {
     }
 }
 
-/// Turns anchors of the text into anchors of a NUL-delimited field, and word edges into ASCII ones.
+/// Turns anchors of the text into anchors of a NUL-delimited field.
 ///
 /// All fields of a request are matched in one pass with NUL between them; the automaton's line terminator is NUL, so a
 /// "line" is a field. `(?m)` asks for line feeds, which no field of a request holds: it means the same.
@@ -260,12 +273,7 @@ fn field_anchors(hir: &Hir) -> Hir {
         HirKind::Look(look) => Hir::look(match look {
             Look::Start | Look::StartLF | Look::StartCRLF => Look::StartLF,
             Look::End | Look::EndLF | Look::EndCRLF => Look::EndLF,
-            Look::WordAscii | Look::WordUnicode => Look::WordAscii,
-            Look::WordAsciiNegate | Look::WordUnicodeNegate => Look::WordAsciiNegate,
-            Look::WordStartAscii | Look::WordStartUnicode => Look::WordStartAscii,
-            Look::WordEndAscii | Look::WordEndUnicode => Look::WordEndAscii,
-            Look::WordStartHalfAscii | Look::WordStartHalfUnicode => Look::WordStartHalfAscii,
-            Look::WordEndHalfAscii | Look::WordEndHalfUnicode => Look::WordEndHalfAscii,
+            other => *other,
         }),
         HirKind::Repetition(repetition) => Hir::repetition(hir::Repetition {
             sub: Box::new(field_anchors(&repetition.sub)),

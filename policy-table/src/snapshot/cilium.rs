@@ -662,13 +662,10 @@ fn service(field: Field<'_>) -> Read<Peer> {
     let named = record.take("k8sService");
     let chosen = record.take("k8sServiceSelector");
     record.finish()?;
-    let namespace = |record: &mut Record<'_>| -> Read<String> {
-        match record.take("namespace") {
-            Some(namespace) => Ok(namespace.string()?.to_owned()),
-            None => {
-                Err(record.field().refuse("namespace is missing", "name the service's namespace"))
-            }
-        }
+    // Without a namespace Cilium looks in all of them (`RuleTranslator.serviceMatches`).
+    let namespace = |record: &mut Record<'_>| -> Read<Option<String>> {
+        let namespace = record.take("namespace").map(|namespace| namespace.string()).transpose()?;
+        Ok(namespace.filter(|namespace| !namespace.is_empty()).map(str::to_owned))
     };
     let (namespace, which) = match (named, chosen) {
         (Some(named), None) => {
