@@ -49,7 +49,9 @@ pub struct Workers {
 
 impl Default for Workers {
     fn default() -> Self {
-        let last = core_affinity::get_core_ids().and_then(|cores| cores.last().map(|core| core.id)).unwrap_or(0);
+        let last = core_affinity::get_core_ids()
+            .and_then(|cores| cores.last().map(|core| core.id))
+            .unwrap_or(0);
         Self { cores: vec![last], spin_us: 50 }
     }
 }
@@ -191,9 +193,15 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
-        config.check().map_err(|(field, reason)| ConfigError::Value { path: path.to_owned(), field, reason })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check().map_err(|(field, reason)| ConfigError::Value {
+            path: path.to_owned(),
+            field,
+            reason,
+        })?;
         Ok(config)
     }
 
@@ -210,24 +218,46 @@ impl Config {
     fn check(&self) -> Result<(), (String, String)> {
         let refuse = |field: &str, reason: String| Err((field.to_owned(), reason));
         if self.workers.cores.is_empty() {
-            return refuse("workers.cores", "no core is listed; list at least one, or leave the field out".into());
+            return refuse(
+                "workers.cores",
+                "no core is listed; list at least one, or leave the field out".into(),
+            );
         }
-        let known: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        let known: Vec<usize> = core_affinity::get_core_ids()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|core| core.id)
+            .collect();
         for (position, core) in self.workers.cores.iter().enumerate() {
             if !known.is_empty() && !known.contains(core) {
-                return refuse("workers.cores", format!("core {core} does not exist here; the cores are {known:?}"));
+                return refuse(
+                    "workers.cores",
+                    format!("core {core} does not exist here; the cores are {known:?}"),
+                );
             }
             if self.workers.cores.iter().take(position).any(|earlier| earlier == core) {
-                return refuse("workers.cores", format!("core {core} is listed twice; one worker per core"));
+                return refuse(
+                    "workers.cores",
+                    format!("core {core} is listed twice; one worker per core"),
+                );
             }
         }
         for (position, port) in self.ports.iter().enumerate() {
-            if !port.pod.split_once('/').is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty()) {
-                return refuse(&format!("port[{position}].pod"), format!("`{}` is not `namespace/name`", port.pod));
+            if !port
+                .pod
+                .split_once('/')
+                .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
+            {
+                return refuse(
+                    &format!("port[{position}].pod"),
+                    format!("`{}` is not `namespace/name`", port.pod),
+                );
             }
             if self.ports.iter().take(position).any(|earlier| earlier.interface == port.interface) {
-                return refuse(&format!("port[{position}].interface"), format!("{} is listed twice", port.interface));
+                return refuse(
+                    &format!("port[{position}].interface"),
+                    format!("{} is listed twice", port.interface),
+                );
             }
         }
         Ok(())
@@ -267,7 +297,9 @@ mod tests {
 
     #[test]
     fn a_pod_without_namespace_is_refused() {
-        let error = load("snapshot = '/x'\n[[port]]\ninterface = 'v'\npod = 'xwing'").unwrap_err().to_string();
+        let error = load("snapshot = '/x'\n[[port]]\ninterface = 'v'\npod = 'xwing'")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("port[0].pod"), "{error}");
     }
 

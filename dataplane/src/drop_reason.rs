@@ -146,7 +146,9 @@ impl From<ParseError> for DropReason {
             | ParseError::Ipv6OptionMalformed
             | ParseError::Ipv6RoutingHeader
             | ParseError::Ipv6HomeAddress => Self::InvalidIpv6Extension,
-            ParseError::FragmentLength | ParseError::FragmentBeyondMaximum | ParseError::FragmentTiny => Self::Fragment,
+            ParseError::FragmentLength
+            | ParseError::FragmentBeyondMaximum
+            | ParseError::FragmentTiny => Self::Fragment,
             ParseError::TcpTruncated
             | ParseError::TcpDataOffset
             | ParseError::TcpSynFin
@@ -160,7 +162,9 @@ impl From<ParseError> for DropReason {
             | ParseError::UdpPortZero
             | ParseError::IcmpTruncated
             | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
-            ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => Self::UnrelatedIcmpError,
+            ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => {
+                Self::UnrelatedIcmpError
+            }
             ParseError::NdpHopLimit | ParseError::NdpMalformed => Self::ForbiddenIcmpv6,
         }
     }

@@ -82,7 +82,9 @@ impl RequestText {
     fn append(&mut self, bytes: &[u8]) {
         let start = usize::from(self.len);
         let count = bytes.len().min(REQUEST_BYTES - start);
-        if let (Some(room), Some(bytes)) = (self.bytes.get_mut(start..start + count), bytes.get(..count)) {
+        if let (Some(room), Some(bytes)) =
+            (self.bytes.get_mut(start..start + count), bytes.get(..count))
+        {
             room.copy_from_slice(bytes);
             self.len += u16::try_from(count).unwrap_or(0);
         }
@@ -126,18 +128,25 @@ impl Flow<'_> {
     pub fn line(&self) -> String {
         let event = self.event;
         let source = self.end(event.tuple.source, event.tuple.src_port, event.source);
-        let destination = self.end(event.tuple.destination, event.tuple.dst_port, event.destination);
+        let destination =
+            self.end(event.tuple.destination, event.tuple.dst_port, event.destination);
         let (kind, verdict, summary) = match &event.happening {
             Happening::PolicyVerdict { denied, direction, cause } => {
                 let by = self.by(Some(*cause));
                 let verdict = if denied.is_none() { "ALLOWED" } else { "DENIED" };
                 (
-                    format!("policy-verdict:{} {}", self.table.match_type(*cause), shout(*direction)),
+                    format!(
+                        "policy-verdict:{} {}",
+                        self.table.match_type(*cause),
+                        shout(*direction)
+                    ),
                     format!("{verdict}{by}"),
                     self.protocol_summary(),
                 )
             }
-            Happening::Drop(reason) => (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary()),
+            Happening::Drop(reason) => {
+                (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary())
+            }
             Happening::Request { allowed, text, cause } => {
                 let by = self.by(*cause);
                 let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
@@ -147,9 +156,11 @@ impl Flow<'_> {
                     format!("HTTP/1.1 {} {}", text.method(), text.url()),
                 )
             }
-            Happening::Refused(refusal) => {
-                ("http-request".to_owned(), "DROPPED".to_owned(), format!("refused with {}: {refusal}", refusal.status()))
-            }
+            Happening::Refused(refusal) => (
+                "http-request".to_owned(),
+                "DROPPED".to_owned(),
+                format!("refused with {}: {refusal}", refusal.status()),
+            ),
         };
         format!("{}: {source} -> {destination} {kind} {verdict} ({summary})", timestamp(self.time))
     }
@@ -205,7 +216,8 @@ impl Flow<'_> {
                 set("Type", json!("L7"));
                 set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
                 set("event_type", json!({"type": 129}));
-                let http = json!({"method": text.method(), "url": text.url(), "protocol": "HTTP/1.1"});
+                let http =
+                    json!({"method": text.method(), "url": text.url(), "protocol": "HTTP/1.1"});
                 set("l7", json!({"type": "REQUEST", "http": http}));
                 if !allowed {
                     set("drop_reason_desc", json!(DropReason::PolicyDenied.flow_name()));
@@ -234,15 +246,19 @@ impl Flow<'_> {
     }
 
     fn by(&self, cause: Option<Cause>) -> String {
-        cause.and_then(|cause| self.rule(cause)).map(|rule| format!(" BY {rule}")).unwrap_or_default()
+        cause
+            .and_then(|cause| self.rule(cause))
+            .map(|rule| format!(" BY {rule}"))
+            .unwrap_or_default()
     }
 
     fn end(&self, address: IpAddr, port: u16, identity: Identity) -> String {
-        let name = match self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)) {
-            Some(endpoint) => format!("{}/{}", endpoint.namespace, endpoint.name),
-            None if address.is_ipv6() => format!("[{address}]"),
-            None => address.to_string(),
-        };
+        let name =
+            match self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)) {
+                Some(endpoint) => format!("{}/{}", endpoint.namespace, endpoint.name),
+                None if address.is_ipv6() => format!("[{address}]"),
+                None => address.to_string(),
+            };
         let port = if port == 0 { String::new() } else { format!(":{port}") };
         match identity.reserved_name() {
             Some(reserved) => format!("{name}{port} ({reserved})"),
@@ -252,9 +268,10 @@ impl Flow<'_> {
 
     fn peer(&self, address: IpAddr, identity: Identity) -> Value {
         let mut peer = json!({"identity": identity.number(), "cluster_name": "default"});
-        if let (Value::Object(fields), Some(endpoint)) =
-            (&mut peer, self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)))
-        {
+        if let (Value::Object(fields), Some(endpoint)) = (
+            &mut peer,
+            self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)),
+        ) {
             fields.insert("namespace".into(), json!(endpoint.namespace));
             fields.insert("pod_name".into(), json!(endpoint.name));
             let labels: Vec<String> = endpoint.labels.iter().map(ToString::to_string).collect();
@@ -269,8 +286,13 @@ impl Flow<'_> {
         match tuple.protocol {
             Protocol::TCP => {
                 let mut tcp = ports;
-                let flags: serde_json::Map<String, Value> =
-                    self.event.flags.to_string().split(", ").map(|name| (name.to_owned(), json!(true))).collect();
+                let flags: serde_json::Map<String, Value> = self
+                    .event
+                    .flags
+                    .to_string()
+                    .split(", ")
+                    .map(|name| (name.to_owned(), json!(true)))
+                    .collect();
                 if let Value::Object(fields) = &mut tcp {
                     fields.insert("flags".into(), Value::Object(flags));
                 }

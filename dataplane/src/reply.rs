@@ -56,10 +56,14 @@ impl Answer {
         };
         match self {
             Self::Arp(reply) => reply.emit(out).ok(),
-            Self::NeighbourAdvertisement => answer::neighbour_advertisement(headers, view.mac, true, out).ok(),
+            Self::NeighbourAdvertisement => {
+                answer::neighbour_advertisement(headers, view.mac, true, out).ok()
+            }
             Self::TimeExceeded => error(out, ErrorReply::TimeExceeded),
             Self::HostUnreachable => error(out, ErrorReply::Unreachable(Unreachable::Host)),
-            Self::TooBig { mtu } => error(out, ErrorReply::TooBig { mtu: u32::try_from(*mtu).ok()? }),
+            Self::TooBig { mtu } => {
+                error(out, ErrorReply::TooBig { mtu: u32::try_from(*mtu).ok()? })
+            }
             Self::Reset => answer::reset(headers, out).ok(),
         }
     }
@@ -76,7 +80,9 @@ pub fn solicit(world: &World, view: &PortView, target: IpAddr, out: &mut [u8]) -
             };
             Arp::request(view.mac, from, target).emit(out).ok()
         }
-        IpAddr::V6(target) => emit::neighbour_solicitation(view.mac, link_local(view.mac), target, out).ok(),
+        IpAddr::V6(target) => {
+            emit::neighbour_solicitation(view.mac, link_local(view.mac), target, out).ok()
+        }
     }
 }
 

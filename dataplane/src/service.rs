@@ -47,8 +47,12 @@ impl Services {
                 all.addresses.insert(address);
                 for port in &service.ports {
                     let frontend = Frontend { address, protocol: port.protocol.0, port: port.port };
-                    let backends =
-                        port.backends.iter().copied().filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect();
+                    let backends = port
+                        .backends
+                        .iter()
+                        .copied()
+                        .filter(|backend| backend.is_ipv4() == address.is_ipv4())
+                        .collect();
                     all.frontends.insert(frontend, backends);
                 }
             }
@@ -72,8 +76,11 @@ impl Services {
         let backend = SocketAddr::new(to_backend.destination, to_backend.dst_port);
         self.frontends.iter().find_map(|(frontend, backends)| {
             let protocol = frontend.protocol == to_backend.protocol.value();
-            let tuple = FlowTuple { destination: frontend.address, dst_port: frontend.port, ..*to_backend };
-            let chosen = protocol && backends.contains(&backend) && self.destination(&tuple) == Destination::Backend(backend);
+            let tuple =
+                FlowTuple { destination: frontend.address, dst_port: frontend.port, ..*to_backend };
+            let chosen = protocol
+                && backends.contains(&backend)
+                && self.destination(&tuple) == Destination::Backend(backend);
             chosen.then_some(tuple)
         })
     }

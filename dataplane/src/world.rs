@@ -61,7 +61,8 @@ impl Neighbour {
     pub fn learn(&self, mac: MacAddress) {
         let [a, b, c, d, e, f] = mac.octets();
         let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | KNOWN;
-        let _known_already = self.0.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed);
+        let _known_already =
+            self.0.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -111,7 +112,12 @@ pub struct Route {
 
 impl World {
     /// A world of these ports and this table.
-    pub fn new(epoch: u64, table: Option<Arc<Table>>, ports: Vec<Option<PortView>>, gateways: Vec<IpAddr>) -> Self {
+    pub fn new(
+        epoch: u64,
+        table: Option<Arc<Table>>,
+        ports: Vec<Option<PortView>>,
+        gateways: Vec<IpAddr>,
+    ) -> Self {
         let endpoints = table.as_ref().map_or(0, |table| table.endpoints().len());
         let mut endpoint_ports = vec![None; endpoints];
         let mut host = None;
@@ -120,11 +126,14 @@ impl World {
             if port.kind == PortKind::Host {
                 host = Some(PortId(number));
             }
-            if let Some(slot) = port.endpoint.and_then(|endpoint| endpoint_ports.get_mut(endpoint.position())) {
+            if let Some(slot) =
+                port.endpoint.and_then(|endpoint| endpoint_ports.get_mut(endpoint.position()))
+            {
                 *slot = Some(PortId(number));
             }
         }
-        let services = table.as_ref().map(|table| Services::new(table.services())).unwrap_or_default();
+        let services =
+            table.as_ref().map(|table| Services::new(table.services())).unwrap_or_default();
         Self { epoch, table, services, ports, endpoint_ports, host, gateways }
     }
 
@@ -135,7 +144,9 @@ impl World {
 
     /// All ports.
     pub fn ports(&self) -> impl Iterator<Item = (PortId, &PortView)> {
-        self.ports.iter().enumerate().filter_map(|(number, port)| Some((PortId(u16::try_from(number).ok()?), port.as_ref()?)))
+        self.ports.iter().enumerate().filter_map(|(number, port)| {
+            Some((PortId(u16::try_from(number).ok()?), port.as_ref()?))
+        })
     }
 
     /// Where packets to `address` go: to a pod that is attached here, else to the node's stack. None if there is no such way.
@@ -143,13 +154,18 @@ impl World {
         let table = self.table.as_ref()?;
         let endpoint = table.endpoint_of(address);
         let local = endpoint
-            .and_then(|endpoint| Some((endpoint, (*self.endpoint_ports.get(endpoint.position())?)?)))
+            .and_then(|endpoint| {
+                Some((endpoint, (*self.endpoint_ports.get(endpoint.position())?)?))
+            })
             .map(|(endpoint, port)| Route {
                 port,
                 peer: Peer { identity: table.identity_of(address), endpoint: Some(endpoint) },
             });
         local.or_else(|| {
-            Some(Route { port: self.host?, peer: Peer { identity: table.identity_of(address), endpoint: None } })
+            Some(Route {
+                port: self.host?,
+                peer: Peer { identity: table.identity_of(address), endpoint: None },
+            })
         })
     }
 
@@ -177,7 +193,8 @@ impl World {
     /// Every such address.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let Some(table) = &self.table else { return Vec::new() };
-        let attached = table.endpoints().iter().zip(&self.endpoint_ports).filter(|(_, port)| port.is_some());
+        let attached =
+            table.endpoints().iter().zip(&self.endpoint_ports).filter(|(_, port)| port.is_some());
         let pods = attached.flat_map(|(endpoint, _)| endpoint.addresses.iter().copied());
         pods.chain(self.services.addresses()).collect()
     }

@@ -244,7 +244,9 @@ impl Headers {
     /// Bytes of a segment's options.
     #[must_use]
     pub fn tcp_options_len(&self) -> usize {
-        self.payload_offset.saturating_sub(self.transport_offset).saturating_sub(tcp::MIN_HEADER_LEN)
+        self.payload_offset
+            .saturating_sub(self.transport_offset)
+            .saturating_sub(tcp::MIN_HEADER_LEN)
     }
 
     /// The option bytes of a segment in the frame these headers were read from; empty for anything else.

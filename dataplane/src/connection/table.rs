@@ -93,8 +93,12 @@ impl Connections {
         let (key, flipped) = FlowKey::of(tuple);
         let entry = self.index.get(&key)?;
         let slot = self.slots.get(entry.slot as usize)?;
-        let direction = if flipped == entry.opener_flipped { Direction::Original } else { Direction::Reply };
-        Some(Found { id: ConnectionId { slot: entry.slot, generation: slot.generation }, direction })
+        let direction =
+            if flipped == entry.opener_flipped { Direction::Original } else { Direction::Reply };
+        Some(Found {
+            id: ConnectionId { slot: entry.slot, generation: slot.generation },
+            direction,
+        })
     }
 
     /// The connection of that number, if it still exists.
@@ -106,7 +110,11 @@ impl Connections {
     }
 
     /// Adds a connection, or gives it back if there is no room and nothing can make room.
-    pub fn insert(&mut self, connection: Connection, now: Tick) -> Result<ConnectionId, Connection> {
+    pub fn insert(
+        &mut self,
+        connection: Connection,
+        now: Tick,
+    ) -> Result<ConnectionId, Connection> {
         if self.len() >= self.capacity && !self.make_room(now) {
             return Err(connection);
         }
@@ -125,7 +133,8 @@ impl Connections {
 
     /// Takes a connection out.
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        let slot =
+            self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         let connection = slot.connection.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
@@ -155,7 +164,9 @@ impl Connections {
         for _ in 0..EVICTION_PROBES {
             let Some((id, connection)) = self.next() else { continue };
             let expired = between(connection.last_seen, now) > expiry::lifetime(connection.phase);
-            if expired || matches!(connection.phase, Phase::Opening | Phase::Closing | Phase::Datagram) {
+            if expired
+                || matches!(connection.phase, Phase::Opening | Phase::Closing | Phase::Datagram)
+            {
                 self.remove(id);
                 self.evicted += 1;
                 return true;
@@ -167,7 +178,8 @@ impl Connections {
     fn next(&mut self) -> Option<(ConnectionId, &Connection)> {
         self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
         let slot = self.slots.get(self.cursor)?;
-        let id = ConnectionId { slot: u32::try_from(self.cursor).ok()?, generation: slot.generation };
+        let id =
+            ConnectionId { slot: u32::try_from(self.cursor).ok()?, generation: slot.generation };
         slot.connection.as_ref().map(|connection| (id, connection))
     }
 }

@@ -7,8 +7,8 @@ use xdp_redirect::{Program, ProgramError, Role};
 use super::netlink::{Interface, Netlink, NetlinkError};
 use crate::{
     umem::kernel::{CopyMode, Sockets, Umem, UmemError},
-    world::{Neighbour, PortKind},
     worker::WorkerId,
+    world::{Neighbour, PortKind},
 };
 
 /// Why an interface could not be taken over.

@@ -29,7 +29,9 @@ use super::{
     policy::Policy,
     preflight,
     socket::{self, Answer, Client, Request},
-    status::{EndpointStatus, FrameStatus, PacketStatus, PortStatus, RequestStatus, Status, WorkerStatus},
+    status::{
+        EndpointStatus, FrameStatus, PacketStatus, PortStatus, RequestStatus, Status, WorkerStatus,
+    },
     watch::{DirectoryWatch, WatchError},
 };
 use crate::{
@@ -38,17 +40,13 @@ use crate::{
     drop_reason::DropReason,
     flow::{Flow, FlowEvent},
     umem::{
-        Frame,
-        frame,
+        Frame, frame,
         kernel::{Sockets, Umem, UmemError},
         pool,
     },
     worker::{
-        Command, Observers, PortId, Report, Worker, WorkerId,
-        affinity::spawn_pinned,
-        clock::Clock,
-        handoff::Inbox,
-        wakeup::Rest,
+        Command, Observers, PortId, Report, Worker, WorkerId, affinity::spawn_pinned, clock::Clock,
+        handoff::Inbox, wakeup::Rest,
     },
     world::{PortKind, PortView, World},
 };
@@ -153,7 +151,8 @@ impl Daemon {
     /// Brings everything up: UMEM, workers, host port, pods' ports, policy. Frames flow when it returns.
     pub fn start(config: Config) -> Result<Self, RunError> {
         preflight::check()?;
-        std::fs::create_dir_all(&config.state).map_err(system("create the state directory", &config.state))?;
+        std::fs::create_dir_all(&config.state)
+            .map_err(system("create the state directory", &config.state))?;
         let pins = config.pins();
         mount_bpffs(&pins).map_err(system("mount a bpffs at", &pins))?;
         let mut netlink = Netlink::open()?;
@@ -166,7 +165,10 @@ impl Daemon {
         let hands = start_workers(&config, &reserve, clock, &events, &observers)?;
         let policy = Policy::new(&config);
         let host_addresses = netlink.addresses()?;
-        let node = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let node = nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default();
         let mut daemon = Self {
             config,
             umem,
@@ -199,11 +201,13 @@ impl Daemon {
         let mut watch = DirectoryWatch::open(&self.config.snapshot)?;
         // A change between the first reading and the watch would be missed.
         self.reload();
-        let (mut signalled, signal) = UnixStream::pair().map_err(system("make a signal pipe in", &state))?;
+        let (mut signalled, signal) =
+            UnixStream::pair().map_err(system("make a signal pipe in", &state))?;
         signalled.set_nonblocking(true).map_err(system("make a signal pipe in", &state))?;
         for number in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             let pipe = signal.try_clone().map_err(system("make a signal pipe in", &state))?;
-            signal_hook::low_level::pipe::register(number, pipe).map_err(system("catch signals for", &state))?;
+            signal_hook::low_level::pipe::register(number, pipe)
+                .map_err(system("catch signals for", &state))?;
         }
         let mut poll = Poll::new().map_err(system("poll in", &state))?;
         let descriptors: [(RawFd, Token); 3] =
@@ -254,7 +258,9 @@ impl Daemon {
         for hand in self.hands.drain(..) {
             let _panicked = hand.thread.join();
         }
-        journal::say(format_args!("stopped; the ports stay closed until a daemon runs again or `blastdoor release`"));
+        journal::say(format_args!(
+            "stopped; the ports stay closed until a daemon runs again or `blastdoor release`"
+        ));
     }
 
     fn attach_all(&mut self) -> Result<(), RunError> {
@@ -278,7 +284,9 @@ impl Daemon {
     fn attach_host(&mut self, host: &crate::config::Host) -> Result<(), RunError> {
         let peer = host.peer();
         match self.netlink.interface(&host.interface) {
-            Err(error) if error.is_missing() => self.netlink.make_veth(&host.interface, &peer, host.mtu)?,
+            Err(error) if error.is_missing() => {
+                self.netlink.make_veth(&host.interface, &peer, host.mtu)?
+            }
             other => drop(other?),
         }
         let node_end = self.netlink.interface(&host.interface)?;
@@ -295,7 +303,13 @@ impl Daemon {
     }
 
     /// Takes over one interface; its place in `ports`.
-    fn attach(&mut self, name: &str, kind: PortKind, role: Role, pod: Option<String>) -> Result<usize, RunError> {
+    fn attach(
+        &mut self,
+        name: &str,
+        kind: PortKind,
+        role: Role,
+        pod: Option<String>,
+    ) -> Result<usize, RunError> {
         let workers = u16::try_from(self.hands.len()).unwrap_or(1);
         let position = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
         // The host port and the uplink are two ways to the same peers, so one worker must see both.
@@ -304,16 +318,29 @@ impl Daemon {
             PortKind::Pod => WorkerId(u16::try_from(position).unwrap_or(0) % workers),
         };
         let pins = self.config.pins();
-        let (attached, sockets) =
-            attach(&mut self.netlink, &mut self.umem, &pins, name, (kind, role, pod), (home, workers))
-                .map_err(|source| RunError::Attach { interface: name.to_owned(), source })?;
+        let (attached, sockets) = attach(
+            &mut self.netlink,
+            &mut self.umem,
+            &pins,
+            name,
+            (kind, role, pod),
+            (home, workers),
+        )
+        .map_err(|source| RunError::Attach { interface: name.to_owned(), source })?;
         if attached.program.mode() == xdp_redirect::Mode::Generic {
-            journal::say(format_args!("port {name}: the driver has no native XDP, using generic mode, which is slower"));
+            journal::say(format_args!(
+                "port {name}: the driver has no native XDP, using generic mode, which is slower"
+            ));
         }
         let id = PortId(u16::try_from(position).unwrap_or(u16::MAX));
         for (worker, sockets) in sockets {
             if let Some(hand) = self.hands.get(usize::from(worker.0)) {
-                hand.tell(Command::AddPort { port: id, fd: Some(sockets.fd()), sockets, receives: worker == home });
+                hand.tell(Command::AddPort {
+                    port: id,
+                    fd: Some(sockets.fd()),
+                    sockets,
+                    receives: worker == home,
+                });
             }
         }
         if position == self.ports.len() {
@@ -353,10 +380,20 @@ impl Daemon {
 
     fn remove_dead_ports(&mut self) {
         for index in self.links.deleted() {
-            let found = self.ports.iter().position(|port| port.as_ref().is_some_and(|port| port.interface.index == index));
+            let found = self
+                .ports
+                .iter()
+                .position(|port| port.as_ref().is_some_and(|port| port.interface.index == index));
             if let Some(position) = found {
-                let name = self.ports.get(position).and_then(Option::as_ref).map(|port| port.interface.name.clone());
-                journal::say(format_args!("port {}: the interface is gone", name.unwrap_or_default()));
+                let name = self
+                    .ports
+                    .get(position)
+                    .and_then(Option::as_ref)
+                    .map(|port| port.interface.name.clone());
+                journal::say(format_args!(
+                    "port {}: the interface is gone",
+                    name.unwrap_or_default()
+                ));
                 self.remove(position, true);
             }
         }
@@ -366,7 +403,10 @@ impl Daemon {
     fn reload(&mut self) {
         if self.policy.reload(&self.host_addresses) {
             let status = self.policy.status();
-            journal::say(format_args!("policy epoch {}: {} policies", status.epoch, status.policies));
+            journal::say(format_args!(
+                "policy epoch {}: {} policies",
+                status.epoch, status.policies
+            ));
             self.publish();
         } else {
             for reason in self.policy.refused() {
@@ -379,8 +419,10 @@ impl Daemon {
     fn publish(&mut self) {
         self.epoch += 1;
         let table = self.policy.table().cloned();
-        let views = self.ports.iter().map(|port| port.as_ref().map(|port| self.view(port))).collect();
-        let gateways = self.config.host.iter().flat_map(|host| host.gateways().collect::<Vec<_>>()).collect();
+        let views =
+            self.ports.iter().map(|port| port.as_ref().map(|port| self.view(port))).collect();
+        let gateways =
+            self.config.host.iter().flat_map(|host| host.gateways().collect::<Vec<_>>()).collect();
         let world = Arc::new(World::new(self.epoch, table, views, gateways));
         for hand in &self.hands {
             hand.tell(Command::World(Arc::clone(&world)));
@@ -408,7 +450,9 @@ impl Daemon {
 
     /// Routes of the node's stack: every pod here and every service through the host port.
     fn set_routes(&mut self, world: &World) {
-        let Some(host) = self.config.host.as_ref().map(|host| host.interface.clone()) else { return };
+        let Some(host) = self.config.host.as_ref().map(|host| host.interface.clone()) else {
+            return;
+        };
         let Ok(interface) = self.netlink.interface(&host) else { return };
         let wanted: Vec<IpAddr> = world.addresses();
         for &address in wanted.iter().filter(|address| !self.routed.contains(address)) {
@@ -479,14 +523,17 @@ impl Daemon {
 
     fn remove_port(&mut self, interface: &str) -> Answer {
         let found = self.ports.iter().position(|port| {
-            port.as_ref().is_some_and(|port| port.kind == PortKind::Pod && port.interface.name == interface)
+            port.as_ref()
+                .is_some_and(|port| port.kind == PortKind::Pod && port.interface.name == interface)
         });
         match found {
             Some(position) => {
                 self.remove(position, true);
                 Answer::Done
             }
-            None => Answer::Refused { reason: format!("there is no pod port {interface}; see `blastdoor status`") },
+            None => Answer::Refused {
+                reason: format!("there is no pod port {interface}; see `blastdoor status`"),
+            },
         }
     }
 
@@ -573,7 +620,10 @@ impl Daemon {
             hand.tell(Command::Report(sender));
             pending.push(receiver);
         }
-        pending.into_iter().map(|receiver| receiver.recv_timeout(WORKER_PATIENCE).unwrap_or_default()).collect()
+        pending
+            .into_iter()
+            .map(|receiver| receiver.recv_timeout(WORKER_PATIENCE).unwrap_or_default())
+            .collect()
     }
 
     fn frame_status(&self, reports: &[Report]) -> FrameStatus {
@@ -594,7 +644,8 @@ impl Daemon {
                 frames.completion += port.frames.completion;
             }
         }
-        let sum = frames.free + frames.fill + frames.rx + frames.held + frames.tx + frames.completion;
+        let sum =
+            frames.free + frames.fill + frames.rx + frames.held + frames.tx + frames.completion;
         frames.balanced = sum == frames.total && frames.leaked == 0;
         frames
     }
@@ -653,8 +704,7 @@ impl Daemon {
             .iter()
             .map(|endpoint| {
                 let pod = format!("{}/{}", endpoint.namespace, endpoint.name);
-                let port =
-                    self.ports.iter().flatten().find(|port| port.pod.as_ref() == Some(&pod));
+                let port = self.ports.iter().flatten().find(|port| port.pod.as_ref() == Some(&pod));
                 EndpointStatus {
                     identity: endpoint.identity.number(),
                     ingress_enforced: endpoint.ingress_enforced,
@@ -680,7 +730,10 @@ fn start_workers(
     let cores = &config.workers.cores;
     let mut rests = Vec::new();
     for _ in cores {
-        rests.push(Rest::new(config.workers.spin()).map_err(system("make a worker's poll in", &config.state))?);
+        rests.push(
+            Rest::new(config.workers.spin())
+                .map_err(system("make a worker's poll in", &config.state))?,
+        );
     }
     let inboxes: Vec<Arc<Inbox>> = rests.iter().map(Rest::inbox).collect();
     let mut hands = Vec::new();
@@ -688,9 +741,13 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let worker = Worker::new(id, clock, pool::Pool::new(Arc::clone(reserve)), inboxes.clone(), {
-            crate::worker::Reporting { events: Arc::clone(events), observers: Arc::clone(observers) }
-        });
+        let worker =
+            Worker::new(id, clock, pool::Pool::new(Arc::clone(reserve)), inboxes.clone(), {
+                crate::worker::Reporting {
+                    events: Arc::clone(events),
+                    observers: Arc::clone(observers),
+                }
+            });
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let unpinned = Arc::clone(&pinned);
         let thread = spawn_pinned(

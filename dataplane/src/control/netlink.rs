@@ -6,13 +6,17 @@ use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
     link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+        RouteType,
+    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use parser::ethernet::MacAddress;
@@ -49,7 +53,10 @@ pub struct NetlinkError {
 impl NetlinkError {
     /// Whether the thing asked for does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.source.raw_os_error(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
+        matches!(
+            self.source.raw_os_error(),
+            Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL)
+        )
     }
 }
 
@@ -69,7 +76,8 @@ impl Netlink {
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
-        let socket = open().map_err(|source| NetlinkError { action: "open rtnetlink".into(), source })?;
+        let socket =
+            open().map_err(|source| NetlinkError { action: "open rtnetlink".into(), source })?;
         Ok(Self { socket, sequence: 0 })
     }
 
@@ -77,8 +85,11 @@ impl Netlink {
     pub fn interface(&mut self, name: &str) -> Result<Interface, NetlinkError> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        let answers =
-            self.request(&format!("find the interface {name}"), RouteNetlinkMessage::GetLink(message), NLM_F_ACK)?;
+        let answers = self.request(
+            &format!("find the interface {name}"),
+            RouteNetlinkMessage::GetLink(message),
+            NLM_F_ACK,
+        )?;
         answers
             .into_iter()
             .find_map(|answer| match answer {
@@ -95,7 +106,8 @@ impl Netlink {
     pub fn make_veth(&mut self, name: &str, peer: &str, mtu: u32) -> Result<(), NetlinkError> {
         let end = |name: &str| {
             let mut message = LinkMessage::default();
-            message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+            message.attributes =
+                vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
             message
         };
         let mut message = end(name);
@@ -104,7 +116,11 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(peer)))),
         ]));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.request(&format!("make the veth pair {name} and {peer}"), RouteNetlinkMessage::NewLink(message), flags)?;
+        self.request(
+            &format!("make the veth pair {name} and {peer}"),
+            RouteNetlinkMessage::NewLink(message),
+            flags,
+        )?;
         // An end can only go up once it has its other end.
         self.set_up(name)?;
         self.set_up(peer)
@@ -115,14 +131,20 @@ impl Netlink {
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        self.request(&format!("set {name} up"), RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+        self.request(&format!("set {name} up"), RouteNetlinkMessage::SetLink(message), NLM_F_ACK)
+            .map(drop)
     }
 
     /// Deletes an interface (and a veth's other end with it).
     pub fn delete(&mut self, index: u32) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        self.request(&format!("delete interface {index}"), RouteNetlinkMessage::DelLink(message), NLM_F_ACK).map(drop)
+        self.request(
+            &format!("delete interface {index}"),
+            RouteNetlinkMessage::DelLink(message),
+            NLM_F_ACK,
+        )
+        .map(drop)
     }
 
     /// Gives an interface an address; it is no error if it has it.
@@ -132,9 +154,17 @@ impl Netlink {
         message.header.prefix_len = address.prefix_len();
         message.header.family = family(address.addr());
         message.header.flags = AddressHeaderFlags::Nodad;
-        message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+        message.attributes = vec![
+            AddressAttribute::Local(address.addr()),
+            AddressAttribute::Address(address.addr()),
+        ];
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-        self.request(&format!("add the address {address}"), RouteNetlinkMessage::NewAddress(message), flags).map(drop)
+        self.request(
+            &format!("add the address {address}"),
+            RouteNetlinkMessage::NewAddress(message),
+            flags,
+        )
+        .map(drop)
     }
 
     /// All addresses of the node.
@@ -180,10 +210,15 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        self.exchange(message, flags).map_err(|source| NetlinkError { action: action.to_owned(), source })
+        self.exchange(message, flags)
+            .map_err(|source| NetlinkError { action: action.to_owned(), source })
     }
 
-    fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    fn exchange(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut packet = NetlinkMessage::from(message);
         packet.header.flags = NLM_F_REQUEST | flags;
@@ -199,7 +234,8 @@ impl Netlink {
             self.socket.recv(&mut buffer, 0)?;
             let mut rest = buffer.as_slice();
             while !rest.is_empty() {
-                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(io::Error::other)?;
                 let ours = answer.header.sequence_number == self.sequence;
                 // Messages are aligned to 4 bytes (NLMSG_ALIGN).
                 let length = (answer.header.length as usize).next_multiple_of(4);
@@ -234,7 +270,8 @@ impl LinkWatch {
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
-        let socket = open().map_err(|source| NetlinkError { action: "watch the node's links".into(), source })?;
+        let socket = open()
+            .map_err(|source| NetlinkError { action: "watch the node's links".into(), source })?;
         Ok(Self { socket })
     }
 
@@ -250,7 +287,9 @@ impl LinkWatch {
             while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
                 let length = (message.header.length as usize).next_multiple_of(4);
                 rest = rest.get(length.max(4)..).unwrap_or_default();
-                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) = message.payload {
+                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) =
+                    message.payload
+                {
                     deleted.push(link.header.index);
                 }
             }
@@ -292,7 +331,8 @@ fn route(destination: IpAddr, index: u32) -> RouteMessage {
     message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
-    message.header.scope = if destination.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+    message.header.scope =
+        if destination.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
     message.header.kind = RouteType::Unicast;
     let address = match destination {
         IpAddr::V4(address) => RouteAddress::Inet(address),

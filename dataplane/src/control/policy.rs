@@ -65,7 +65,8 @@ impl Policy {
             },
             host_addresses: host_addresses.to_vec(),
         };
-        self.table = Some(Arc::new(Table::compile(snapshot, &settings, &mut self.identities, self.epoch)));
+        self.table =
+            Some(Arc::new(Table::compile(snapshot, &settings, &mut self.identities, self.epoch)));
     }
 
     /// The table in force; none until a first snapshot was good.

@@ -23,7 +23,9 @@ pub enum Missing {
         list: String,
     },
     /// The kernel has no AF_XDP.
-    #[error("this kernel has no AF_XDP sockets ({reason}); it needs Linux 5.18 or later built with CONFIG_XDP_SOCKETS")]
+    #[error(
+        "this kernel has no AF_XDP sockets ({reason}); it needs Linux 5.18 or later built with CONFIG_XDP_SOCKETS"
+    )]
     AfXdp {
         /// What it said.
         reason: String,
@@ -48,7 +50,11 @@ fn check_capabilities(status: &str) -> Result<(), Missing> {
         .filter(|(bit, _, _)| effective & (1 << bit) == 0)
         .map(|(_, name, purpose)| format!("{name} (to {purpose})"))
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Missing::Capabilities { list: missing.join(", ") }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Missing::Capabilities { list: missing.join(", ") })
+    }
 }
 
 fn check_af_xdp() -> Result<(), Missing> {
@@ -56,9 +62,9 @@ fn check_af_xdp() -> Result<(), Missing> {
     let Some(family) = AddressFamily::from_i32(libc::AF_XDP) else { return Ok(()) };
     match socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, None) {
         Ok(_socket) => Ok(()),
-        Err(nix::errno::Errno::EAFNOSUPPORT) => {
-            Err(Missing::AfXdp { reason: io::Error::from(nix::errno::Errno::EAFNOSUPPORT).to_string() })
-        }
+        Err(nix::errno::Errno::EAFNOSUPPORT) => Err(Missing::AfXdp {
+            reason: io::Error::from(nix::errno::Errno::EAFNOSUPPORT).to_string(),
+        }),
         // Anything else is reported with its own message when the first port is bound.
         Err(_) => Ok(()),
     }
@@ -70,7 +76,8 @@ mod tests {
 
     #[test]
     fn every_missing_capability_is_named() {
-        let error = check_capabilities("Name:\tx\nCapEff:\t0000000000001000\n").unwrap_err().to_string();
+        let error =
+            check_capabilities("Name:\tx\nCapEff:\t0000000000001000\n").unwrap_err().to_string();
         assert!(!error.contains("CAP_NET_ADMIN"), "{error}");
         for name in ["CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_SYS_ADMIN", "CAP_BPF"] {
             assert!(error.contains(name), "{error}");

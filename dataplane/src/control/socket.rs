@@ -64,7 +64,9 @@ pub enum Answer {
 
 /// The daemon cannot be reached, or spoke nonsense.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot reach the daemon at {path}: {source}; is `blastdoor run` running, and is this its socket?")]
+#[error(
+    "cannot reach the daemon at {path}: {source}; is `blastdoor run` running, and is this its socket?"
+)]
 pub struct SocketError {
     path: PathBuf,
     source: io::Error,
@@ -110,7 +112,11 @@ impl Client {
 }
 
 /// A client's end: asks and hands every answer to `take` until it says that it has enough or the daemon has no more.
-pub fn ask(path: &Path, request: &Request, mut take: impl FnMut(Answer) -> bool) -> Result<(), SocketError> {
+pub fn ask(
+    path: &Path,
+    request: &Request,
+    mut take: impl FnMut(Answer) -> bool,
+) -> Result<(), SocketError> {
     let refuse = |source| SocketError { path: path.to_owned(), source };
     let mut stream = UnixStream::connect(path).map_err(refuse)?;
     write(&mut stream, request).map_err(refuse)?;
@@ -184,7 +190,8 @@ mod tests {
 
     #[test]
     fn an_absent_daemon_is_named() {
-        let error = ask(Path::new("/no/such/socket"), &Request::Status, |_| true).unwrap_err().to_string();
+        let error =
+            ask(Path::new("/no/such/socket"), &Request::Status, |_| true).unwrap_err().to_string();
         assert!(error.contains("/no/such/socket") && error.contains("blastdoor run"), "{error}");
     }
 }

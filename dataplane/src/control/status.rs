@@ -200,7 +200,11 @@ impl fmt::Display for Status {
             packets.dropped,
             packets.waiting
         )?;
-        writeln!(f, "Requests:   {} allowed, {} denied, {} refused", self.requests.allowed, self.requests.denied, self.requests.refused)?;
+        writeln!(
+            f,
+            "Requests:   {} allowed, {} denied, {} refused",
+            self.requests.allowed, self.requests.denied, self.requests.refused
+        )?;
         let frames = &self.frames;
         writeln!(
             f,
@@ -215,9 +219,15 @@ impl fmt::Display for Status {
             if frames.balanced { "balanced" } else { "in motion" }
         )?;
         writeln!(f)?;
-        let mut rows = vec![["WORKER", "CORE", "CONNECTIONS", "STREAMS", "EVICTED", "RECEIVED"].map(String::from)];
+        let mut rows = vec![
+            ["WORKER", "CORE", "CONNECTIONS", "STREAMS", "EVICTED", "RECEIVED"].map(String::from),
+        ];
         rows.extend(self.workers.iter().map(|worker| {
-            let core = if worker.pinned { worker.core.to_string() } else { format!("{} (unpinned)", worker.core) };
+            let core = if worker.pinned {
+                worker.core.to_string()
+            } else {
+                format!("{} (unpinned)", worker.core)
+            };
             [
                 worker.worker.to_string(),
                 core,
@@ -229,8 +239,21 @@ impl fmt::Display for Status {
         }));
         table(f, &rows)?;
         let mut rows = vec![
-            ["PORT", "KIND", "POD", "STATE", "XDP", "COPY", "WORKER", "TX QUEUES", "MTU", "NEIGHBOUR", "RECEIVED", "SENT"]
-                .map(String::from),
+            [
+                "PORT",
+                "KIND",
+                "POD",
+                "STATE",
+                "XDP",
+                "COPY",
+                "WORKER",
+                "TX QUEUES",
+                "MTU",
+                "NEIGHBOUR",
+                "RECEIVED",
+                "SENT",
+            ]
+            .map(String::from),
         ];
         rows.extend(self.ports.iter().map(|port| {
             [
@@ -249,8 +272,10 @@ impl fmt::Display for Status {
             ]
         }));
         table(f, &rows)?;
-        let mut rows =
-            vec![["ENDPOINT", "INGRESS", "EGRESS", "IDENTITY", "PORT", "ADDRESSES", "LABELS"].map(String::from)];
+        let mut rows = vec![
+            ["ENDPOINT", "INGRESS", "EGRESS", "IDENTITY", "PORT", "ADDRESSES", "LABELS"]
+                .map(String::from),
+        ];
         let enforced = |enforced: bool| if enforced { "Enabled" } else { "Disabled" }.to_owned();
         rows.extend(self.endpoints.iter().map(|endpoint| {
             [
@@ -265,13 +290,18 @@ impl fmt::Display for Status {
         }));
         table(f, &rows)?;
         let mut rows = vec![["DROP REASON", "PACKETS"].map(String::from)];
-        rows.extend(self.drops.iter().map(|(reason, packets)| [reason.clone(), packets.to_string()]));
+        rows.extend(
+            self.drops.iter().map(|(reason, packets)| [reason.clone(), packets.to_string()]),
+        );
         table(f, &rows)
     }
 }
 
 /// Writes rows with their columns aligned, and an empty line after them.
-fn table<const COLUMNS: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; COLUMNS]]) -> fmt::Result {
+fn table<const COLUMNS: usize>(
+    f: &mut fmt::Formatter<'_>,
+    rows: &[[String; COLUMNS]],
+) -> fmt::Result {
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -33,7 +33,8 @@ impl DirectoryWatch {
     /// Watches from now on.
     pub fn open(path: &Path) -> Result<Self, WatchError> {
         let refuse = |source| WatchError { path: path.to_owned(), source };
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(refuse)?;
+        let inotify =
+            Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(refuse)?;
         let events = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_MOVED_FROM

@@ -2,12 +2,7 @@
 
 use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
 
-use super::{
-    PortId, Worker, WorkerId,
-    clock::Tick,
-    handoff::Parcel,
-    judge::Verdict,
-};
+use super::{PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict};
 use crate::{
     drop_reason::DropReason,
     reply::{self, Answer},
@@ -65,7 +60,9 @@ impl<P: Port> Worker<P> {
                 self.pool.give(frame);
                 self.release_waiting(world);
             }
-            Verdict::HandOn { worker, settled } => self.hand_on(worker, Parcel::Judge { frame, port, settled }),
+            Verdict::HandOn { worker, settled } => {
+                self.hand_on(worker, Parcel::Judge { frame, port, settled })
+            }
             Verdict::Refuse(reason, answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
                 self.discard(Verdict::Drop(reason), frame);
@@ -121,7 +118,8 @@ impl<P: Port> Worker<P> {
         let Some(view) = world.port(to) else {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
-        let target = Headers::parse(frame.bytes()).ok().and_then(|headers| headers.network.destination());
+        let target =
+            Headers::parse(frame.bytes()).ok().and_then(|headers| headers.network.destination());
         if let (Some(target), Some(mut question)) = (target, self.pool.take()) {
             match reply::solicit(world, view, target, question.room_mut()) {
                 Some(len) => {
@@ -138,7 +136,15 @@ impl<P: Port> Worker<P> {
     }
 
     /// Builds an answer and sends it back out of the port that the question came in on.
-    fn answer(&mut self, world: &World, port: PortId, headers: &Headers, answer: &Answer, to: &Frame, now: Tick) {
+    fn answer(
+        &mut self,
+        world: &World,
+        port: PortId,
+        headers: &Headers,
+        answer: &Answer,
+        to: &Frame,
+        now: Tick,
+    ) {
         let Some(view) = world.port(port) else { return };
         if answer.is_icmp_error() && !self.icmp_budget.take(now) {
             return;
@@ -177,7 +183,8 @@ impl<P: Port> Worker<P> {
 
     fn hand_on(&mut self, worker: WorkerId, parcel: Parcel) {
         let judged = matches!(parcel, Parcel::Transmit { .. });
-        let Some(inbox) = self.workers.get(usize::from(worker.0)).filter(|_| worker != self.id) else {
+        let Some(inbox) = self.workers.get(usize::from(worker.0)).filter(|_| worker != self.id)
+        else {
             let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
@@ -198,17 +205,31 @@ impl<P: Port> Worker<P> {
 
 /// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
 /// padding of the last link.
-pub(super) fn route(frame: &mut Frame, headers: &Headers, wanted: Option<&FlowTuple>) -> Result<(), DropReason> {
+pub(super) fn route(
+    frame: &mut Frame,
+    headers: &Headers,
+    wanted: Option<&FlowTuple>,
+) -> Result<(), DropReason> {
     let mut headers = *headers;
     frame.set_len(headers.packet_end());
     let bytes = frame.bytes_mut();
     if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
         let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
         if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
-            rewrite::source(bytes, &mut headers, wanted.source, port(is.src_port, wanted.src_port))?;
+            rewrite::source(
+                bytes,
+                &mut headers,
+                wanted.source,
+                port(is.src_port, wanted.src_port),
+            )?;
         }
         if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
-            rewrite::destination(bytes, &mut headers, wanted.destination, port(is.dst_port, wanted.dst_port))?;
+            rewrite::destination(
+                bytes,
+                &mut headers,
+                wanted.destination,
+                port(is.dst_port, wanted.dst_port),
+            )?;
         }
     }
     rewrite::decrement_hop_limit(bytes, &mut headers)?;

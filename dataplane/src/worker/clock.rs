@@ -16,7 +16,10 @@ pub struct Moment(Duration);
 
 impl Clock {
     /// A clock that starts now. All workers copy the same one, so their readings compare.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time for the packet path")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads time for the packet path"
+    )]
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }

@@ -80,7 +80,9 @@ impl<P: Port> Worker<P> {
         if let Some(verdict) = super::neighbour::judge(world, view, headers) {
             return verdict;
         }
-        let Some(table) = world.table.as_deref() else { return Verdict::Drop(DropReason::EndpointNotReady) };
+        let Some(table) = world.table.as_deref() else {
+            return Verdict::Drop(DropReason::EndpointNotReady);
+        };
         let source = match source_of(world, view, table, headers) {
             Ok(source) => source,
             Err(reason) => return Verdict::Drop(reason),
@@ -91,14 +93,19 @@ impl<P: Port> Worker<P> {
         match headers.transport {
             Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
             _ => match headers.flow_tuple() {
-                Some(tuple) => self.judge_flow(world, table, (port, source), headers, &tuple, settled, now),
+                Some(tuple) => {
+                    self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
+                }
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },
         }
     }
 
     /// The verdict on a packet of a flow.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the packet's own context, read once in `judge`")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
     fn judge_flow(
         &mut self,
         world: &World,
@@ -119,21 +126,30 @@ impl<P: Port> Worker<P> {
         let opens = flags.is_some_and(TcpFlags::is_opening);
         if !opens && !settled {
             // The other end may have opened it; then the connection is with the worker that receives from there.
-            let other = world.route(tuple.destination).and_then(|route| world.port(route.port)).map(|view| view.home);
+            let other = world
+                .route(tuple.destination)
+                .and_then(|route| world.port(route.port))
+                .map(|view| view.home);
             if let Some(worker) = other.filter(|worker| *worker != self.id) {
                 let home = world.port(port).map(|view| view.home);
                 // If we are not the sender's home, we were asked as the other end; the sender's home opens it.
                 return match home {
-                    Some(home) if home != self.id => Verdict::HandOn { worker: home, settled: true },
+                    Some(home) if home != self.id => {
+                        Verdict::HandOn { worker: home, settled: true }
+                    }
                     _ => Verdict::HandOn { worker, settled: false },
                 };
             }
-            if let Some(home) = world.port(port).map(|view| view.home).filter(|home| *home != self.id) {
+            if let Some(home) =
+                world.port(port).map(|view| view.home).filter(|home| *home != self.id)
+            {
                 return Verdict::HandOn { worker: home, settled: true };
             }
         }
         match flags {
-            Some(flags) if !flags.is_opening() => self.pick_up(world, table, (port, source), headers, tuple, flags, now),
+            Some(flags) if !flags.is_opening() => {
+                self.pick_up(world, table, (port, source), headers, tuple, flags, now)
+            }
             _ => self.open(world, table, (port, source), headers, tuple, now),
         }
     }
@@ -142,12 +158,16 @@ impl<P: Port> Worker<P> {
     fn is_over(&mut self, id: ConnectionId, flags: Option<TcpFlags>) -> bool {
         flags.is_some_and(TcpFlags::is_opening)
             && self.connections.connection(id).is_some_and(|connection| {
-                connection.phase == Phase::Closing || connection.stream.as_ref().is_some_and(|stream| stream.is_closed())
+                connection.phase == Phase::Closing
+                    || connection.stream.as_ref().is_some_and(|stream| stream.is_closed())
             })
     }
 
     /// The verdict on a packet of a known connection.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the packet's own context, read once in `judge`")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
     fn judge_known(
         &mut self,
         world: &World,
@@ -219,7 +239,10 @@ impl<P: Port> Worker<P> {
     }
 
     /// The verdict on a packet that opens a connection.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the packet's own context, read once in `judge`")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
     fn open(
         &mut self,
         world: &World,
@@ -232,7 +255,10 @@ impl<P: Port> Worker<P> {
         let (flow, service) = match world.services.destination(tuple) {
             Destination::NotAService => (*tuple, None),
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
-            Destination::Backend(backend) => (FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple }, Some(*tuple)),
+            Destination::Backend(backend) => (
+                FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
+                Some(*tuple),
+            ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
             return Verdict::Refuse(DropReason::NoRoute, Answer::HostUnreachable);
@@ -277,7 +303,10 @@ impl<P: Port> Worker<P> {
     /// The verdict on a segment in the middle of a connection that nobody here knows: after a restart, or after an idle time.
     /// What policy allows at L4 goes on, as in Cilium; where an HTTP rule decides in either direction, nobody knows the framing,
     /// so it is reset.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the packet's own context, read once in `judge`")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
     fn pick_up(
         &mut self,
         world: &World,
@@ -294,7 +323,10 @@ impl<P: Port> Worker<P> {
         let (flow, service) = match world.services.destination(tuple) {
             Destination::NotAService => (*tuple, None),
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
-            Destination::Backend(backend) => (FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple }, Some(*tuple)),
+            Destination::Backend(backend) => (
+                FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
+                Some(*tuple),
+            ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
             return Verdict::Drop(DropReason::NoRoute);
@@ -370,7 +402,10 @@ impl<P: Port> Worker<P> {
         let quoted = error.quote.tuple;
         let Some(found) = self.connections.find(&quoted) else {
             // The quoted packet's sender receives the error; its connection is with the worker of one of the two ends.
-            let other = world.route(quoted.source).and_then(|route| world.port(route.port)).map(|view| view.home);
+            let other = world
+                .route(quoted.source)
+                .and_then(|route| world.port(route.port))
+                .map(|view| view.home);
             return match other.filter(|worker| *worker != self.id) {
                 Some(worker) => Verdict::HandOn { worker, settled: false },
                 None => Verdict::Drop(DropReason::UnrelatedIcmpError),
@@ -399,7 +434,15 @@ impl<P: Port> Worker<P> {
     }
 
     /// Tells of a verdict on a connection.
-    fn tell_verdict(&mut self, table: &Table, flow: &FlowTuple, ends: &Ends, access: Access, flags: TcpFlags, now: Tick) {
+    fn tell_verdict(
+        &mut self,
+        table: &Table,
+        flow: &FlowTuple,
+        ends: &Ends,
+        access: Access,
+        flags: TcpFlags,
+        now: Tick,
+    ) {
         let event = |happening| FlowEvent {
             tick: now,
             epoch: table.epoch(),
@@ -450,7 +493,13 @@ impl Connection {
 }
 
 /// Forwards, or tells the sender why not: hop limit or size.
-fn forward(world: &World, port: PortId, headers: &Headers, tuple: &FlowTuple, wanted: FlowTuple) -> Verdict {
+fn forward(
+    world: &World,
+    port: PortId,
+    headers: &Headers,
+    tuple: &FlowTuple,
+    wanted: FlowTuple,
+) -> Verdict {
     if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
@@ -462,7 +511,12 @@ fn forward(world: &World, port: PortId, headers: &Headers, tuple: &FlowTuple, wa
 }
 
 /// Who sent a packet: the pod of the port and nobody else; on the host port and the uplink, nobody's pod here.
-fn source_of(world: &World, view: &PortView, table: &Table, headers: &Headers) -> Result<Peer, DropReason> {
+fn source_of(
+    world: &World,
+    view: &PortView,
+    table: &Table,
+    headers: &Headers,
+) -> Result<Peer, DropReason> {
     if headers.network.has_martian_source() {
         return Err(DropReason::InvalidSourceIp);
     }
@@ -491,7 +545,12 @@ fn source_of(world: &World, view: &PortView, table: &Table, headers: &Headers) -
 fn ends(world: &World, source: IpAddr, destination: IpAddr) -> Option<Ends> {
     let from = world.route(source)?;
     let to = world.route(destination)?;
-    Some(Ends { source: from.peer, source_port: from.port, destination: to.peer, destination_port: to.port })
+    Some(Ends {
+        source: from.peer,
+        source_port: from.port,
+        destination: to.peer,
+        destination_port: to.port,
+    })
 }
 
 fn access(table: &Table, ends: &Ends, protocol: Protocol, dst_port: u16) -> Access {
@@ -532,4 +591,3 @@ fn hairpin(flow: &FlowTuple) -> FlowTuple {
 fn denied(explicit: bool) -> DropReason {
     if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
 }
-

@@ -14,8 +14,8 @@ pub mod stream;
 pub mod wakeup;
 
 use std::{
-    collections::{BinaryHeap, VecDeque},
     cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -169,7 +169,13 @@ pub struct Worker<P> {
 
 impl<P: Port> Worker<P> {
     /// A worker without ports. `workers` are the inboxes of all workers, its own among them.
-    pub fn new(id: WorkerId, clock: Clock, pool: Pool, workers: Vec<Arc<Inbox>>, reporting: Reporting) -> Self {
+    pub fn new(
+        id: WorkerId,
+        clock: Clock,
+        pool: Pool,
+        workers: Vec<Arc<Inbox>>,
+        reporting: Reporting,
+    ) -> Self {
         Self {
             id,
             clock,
@@ -218,8 +224,13 @@ impl<P: Port> Worker<P> {
         let world = Arc::clone(&self.world); // one epoch per batch
         let mut progress = Progress::Idle;
         for position in 0..self.ports.homes() {
-            let Some(port) = self.ports.receive(position, &mut self.batch, BATCH, &mut self.pool, &mut self.counters)
-            else {
+            let Some(port) = self.ports.receive(
+                position,
+                &mut self.batch,
+                BATCH,
+                &mut self.pool,
+                &mut self.counters,
+            ) else {
                 continue;
             };
             while let Some(frame) = self.batch.pop_front() {
@@ -228,7 +239,9 @@ impl<P: Port> Worker<P> {
                 self.process(&world, port, frame, false, now);
             }
         }
-        while let Some(parcel) = self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop()) {
+        while let Some(parcel) =
+            self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
+        {
             progress = Progress::Worked;
             match parcel {
                 Parcel::Judge { frame, port, settled } => {
@@ -314,7 +327,9 @@ impl<P: Port> Worker<P> {
 
     /// Ends: what waits is given back, the sockets are closed with the rings' frames in them.
     fn retire(mut self) {
-        while let Some(parcel) = self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop()) {
+        while let Some(parcel) =
+            self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
+        {
             let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
             self.pool.give(frame);
         }

@@ -31,7 +31,9 @@ pub(super) fn judge(world: &World, view: &PortView, headers: &Headers) -> Option
     if let Network::Arp(arp) = headers.network {
         return Some(judge_arp(world, view, &arp, sender));
     }
-    if let Transport::Icmpv6(Icmpv6 { message: Icmpv6Message::Ndp(message), .. }) = headers.transport {
+    if let Transport::Icmpv6(Icmpv6 { message: Icmpv6Message::Ndp(message), .. }) =
+        headers.transport
+    {
         return Some(judge_ndp(world, view, headers, &message));
     }
     if headers.network.is_to_group() {
@@ -41,7 +43,9 @@ pub(super) fn judge(world: &World, view: &PortView, headers: &Headers) -> Option
         return Some(Verdict::Drop(DropReason::InvalidMac));
     }
     // A pod's first packet tells its hardware address, if the packet is its own.
-    if view.kind == PortKind::Pod && headers.network.source().is_some_and(|source| world.owns(view, source)) {
+    if view.kind == PortKind::Pod
+        && headers.network.source().is_some_and(|source| world.owns(view, source))
+    {
         view.neighbour.learn(sender);
     }
     None
@@ -62,7 +66,10 @@ fn judge_arp(world: &World, view: &PortView, arp: &Arp, sender: MacAddress) -> V
             if !probe {
                 view.neighbour.learn(sender);
             }
-            if arp.operation == ArpOperation::Reply || world.owns(view, asked) || view.endpoint.is_none() {
+            if arp.operation == ArpOperation::Reply
+                || world.owns(view, asked)
+                || view.endpoint.is_none()
+            {
                 return Verdict::Note;
             }
             Verdict::Answer(Answer::Arp(arp.reply(view.mac)))
@@ -102,6 +109,8 @@ fn judge_ndp(world: &World, view: &PortView, headers: &Headers, message: &Ndp) -
         }
         Ndp::NeighbourAdvertisement { .. } => Verdict::Note,
         // Pods get their routes from whoever made their interface, and never speak for routers.
-        Ndp::RouterSolicitation { .. } | Ndp::RouterAdvertisement | Ndp::Redirect => Verdict::Drop(DropReason::ForbiddenIcmpv6),
+        Ndp::RouterSolicitation { .. } | Ndp::RouterAdvertisement | Ndp::Redirect => {
+            Verdict::Drop(DropReason::ForbiddenIcmpv6)
+        }
     }
 }

@@ -44,14 +44,28 @@ impl<P> Default for Ports<P> {
 
 impl<P: Port> Ports<P> {
     /// Takes up the sockets of a port.
-    pub(super) fn add(&mut self, port: PortId, mut sockets: P, receives: bool, fd: Option<RawFd>, pool: &mut Pool) {
+    pub(super) fn add(
+        &mut self,
+        port: PortId,
+        mut sockets: P,
+        receives: bool,
+        fd: Option<RawFd>,
+        pool: &mut Pool,
+    ) {
         sockets.recycle(pool);
         let position = usize::from(port.0);
         if self.slots.len() <= position {
             self.slots.resize_with(position + 1, || None);
         }
         if let Some(slot) = self.slots.get_mut(position) {
-            *slot = Some(Slot { sockets, fd: fd.filter(|_| receives), received: 0, sent: 0, dirty: false, gone: false });
+            *slot = Some(Slot {
+                sockets,
+                fd: fd.filter(|_| receives),
+                received: 0,
+                sent: 0,
+                dirty: false,
+                gone: false,
+            });
         }
         if receives {
             self.homes.push(port);
@@ -146,8 +160,9 @@ impl<P: Port> Ports<P> {
 
     /// Takes out the packets that wait for a port.
     pub(super) fn forget_waiting(&mut self, port: PortId) -> Vec<Frame> {
-        let (gone, kept): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(waiting, _)| *waiting == port);
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(waiting, _)| *waiting == port);
         self.waiting = kept;
         gone.into_iter().map(|(_, frame)| frame).collect()
     }
@@ -161,7 +176,11 @@ impl<P: Port> Ports<P> {
     pub(super) fn report(&mut self) -> Vec<(PortId, PortReport)> {
         let report = |(number, slot): (usize, &mut Option<Slot<P>>)| {
             let slot = slot.as_mut()?;
-            let report = PortReport { frames: slot.sockets.frames(), received: slot.received, sent: slot.sent };
+            let report = PortReport {
+                frames: slot.sockets.frames(),
+                received: slot.received,
+                sent: slot.sent,
+            };
             Some((PortId(u16::try_from(number).ok()?), report))
         };
         self.slots.iter_mut().enumerate().filter_map(report).collect()

@@ -58,7 +58,13 @@ impl OwnedHeader {
             }
             (bytes, length)
         });
-        Self { seq: header.seq, ack: header.ack, flags: header.flags, window: header.window, options }
+        Self {
+            seq: header.seq,
+            ack: header.ack,
+            flags: header.flags,
+            window: header.window,
+            options,
+        }
     }
 
     /// Writes it over a segment's header.
@@ -180,15 +186,23 @@ impl PolicyJudge<'_> {
                 visit(std::str::from_utf8(field.name).unwrap_or_default(), field.value);
             }
         };
-        let request =
-            HttpRequest { method: head.method, path: head.path_and_query, host: head.host, headers: &fields };
+        let request = HttpRequest {
+            method: head.method,
+            path: head.path_and_query,
+            host: head.host,
+            headers: &fields,
+        };
         match &self.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
             // The HTTP rules are gone; the stream stays, because its numbers are translated.
-            Access::Allow(grounds) => {
-                HttpVerdict::Allow { egress: grounds.egress, ingress: grounds.ingress, report: false }
+            Access::Allow(grounds) => HttpVerdict::Allow {
+                egress: grounds.egress,
+                ingress: grounds.ingress,
+                report: false,
+            },
+            Access::Deny(denial) => {
+                HttpVerdict::Deny { direction: denial.direction, cause: denial.cause }
             }
-            Access::Deny(denial) => HttpVerdict::Deny { direction: denial.direction, cause: denial.cause },
         }
     }
 }
@@ -238,12 +252,20 @@ impl PolicyJudge<'_> {
 
 impl<P: Port> Worker<P> {
     /// Gives a segment to the stream of its connection and does what the stream wants.
-    pub(super) fn inspect(&mut self, world: &World, found: Found, headers: &Headers, frame: Frame, now: Tick) {
+    pub(super) fn inspect(
+        &mut self,
+        world: &World,
+        found: Found,
+        headers: &Headers,
+        frame: Frame,
+        now: Tick,
+    ) {
         // The engine's state moves only by what the receiver would accept (evasion row N4).
         if !checksum::verify_transport(frame.bytes(), headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
-        let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+        let options =
+            headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
         let (Some(table), Some(tcp), Some(options), Some(payload), Some(connection)) = (
             world.table.as_deref(),
             headers.tcp(),
@@ -263,8 +285,10 @@ impl<P: Port> Worker<P> {
             options,
             payload,
         };
-        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
-        let mut sink = FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+        let mut judge =
+            PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+        let mut sink =
+            FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
         let disposition = match &mut connection.stream {
             Some(stream) => stream.segment(&segment, now, &self.limits, &mut judge, &mut sink),
             None => match Stream::open(&segment, now, &mut sink) {
@@ -286,7 +310,9 @@ impl<P: Port> Worker<P> {
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         match (rest, disposition) {
             (None, _) => {}
-            (Some(frame), Disposition::Dropped(reason)) => self.discard(Verdict::Drop(reason.into()), frame),
+            (Some(frame), Disposition::Dropped(reason)) => {
+                self.discard(Verdict::Drop(reason.into()), frame)
+            }
             (Some(frame), Disposition::Absorbed | Disposition::Forwarded) => {
                 self.counters.absorbed += 1;
                 self.pool.give(frame);
@@ -301,22 +327,28 @@ impl<P: Port> Worker<P> {
                 return;
             }
             self.deadlines.pop();
-            let (Some(table), Some(connection)) = (world.table.as_deref(), self.connections.connection(id)) else {
+            let (Some(table), Some(connection)) =
+                (world.table.as_deref(), self.connections.connection(id))
+            else {
                 continue;
             };
             if connection.wake != Some(due) {
                 continue; // It has been scheduled anew since.
             }
             connection.wake = None;
-            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
-            let mut sink = FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+            let mut judge =
+                PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+            let mut sink =
+                FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
             let Some(stream) = connection.stream.as_mut() else { continue };
             let _reason_is_the_engines_own = stream.tick(now, &self.limits, &mut judge, &mut sink);
             let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;
             self.schedule(id);
-            if let Some(frame) = self.send_outbox(world, Found { id, direction: Direction::Original }, None) {
+            if let Some(frame) =
+                self.send_outbox(world, Found { id, direction: Direction::Original }, None)
+            {
                 self.pool.give(frame);
             }
         }
@@ -325,7 +357,10 @@ impl<P: Port> Worker<P> {
     /// Makes sure that the stream is woken when it wants to be.
     fn schedule(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.connection(id) else { return };
-        let Some(due) = connection.stream.as_ref().and_then(|stream| stream.deadline(&self.limits)) else { return };
+        let Some(due) = connection.stream.as_ref().and_then(|stream| stream.deadline(&self.limits))
+        else {
+            return;
+        };
         // A wake-up that comes too early finds nothing due and schedules the next; one that would come too late is replaced.
         if connection.wake.is_none_or(|wake| due < wake) {
             connection.wake = Some(due);
@@ -334,7 +369,12 @@ impl<P: Port> Worker<P> {
     }
 
     /// Sends what the engine wants sent. Gives the arrived frame back if the engine did not send it on as it is.
-    fn send_outbox(&mut self, world: &World, found: Found, arrived: Option<(&Headers, Frame)>) -> Option<Frame> {
+    fn send_outbox(
+        &mut self,
+        world: &World,
+        found: Found,
+        arrived: Option<(&Headers, Frame)>,
+    ) -> Option<Frame> {
         let Found { id, direction: from } = found;
         let Some(connection) = self.connections.connection(id) else {
             return arrived.map(|(_, frame)| frame);

@@ -64,7 +64,8 @@ impl Rest {
         }
         self.inbox.falling_asleep();
         if self.inbox.is_empty() && !has_work() {
-            let timeout = deadline.map_or(LONGEST_SLEEP, |deadline| between(now.tick(), deadline).min(LONGEST_SLEEP));
+            let timeout = deadline
+                .map_or(LONGEST_SLEEP, |deadline| between(now.tick(), deadline).min(LONGEST_SLEEP));
             // An interrupted poll is a short sleep; any other failure degrades to spinning, never to a stop.
             let _woken = self.poll.poll(&mut self.events, Some(timeout));
         }

@@ -62,7 +62,11 @@ pub fn tcp(frame: &mut [u8], headers: &mut Headers, edit: &TcpEdit) -> Result<()
 ///
 /// # Errors
 /// The frame is not the headers' own, not TCP, or has options of another length.
-pub fn options(frame: &mut [u8], headers: &mut Headers, options: &[u8]) -> Result<(), RewriteError> {
+pub fn options(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    options: &[u8],
+) -> Result<(), RewriteError> {
     check(frame, headers)?;
     tcp_mut(headers)?;
     if headers.tcp_options_len() != options.len() {

@@ -156,7 +156,13 @@ fn release(path: &Path) -> ExitCode {
     };
     match xdp_redirect::release_all(&config.pins()) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("cannot release the interfaces pinned in {}: {error}", config.pins().display()), 1),
+        Err(error) => fail(
+            &format!(
+                "cannot release the interfaces pinned in {}: {error}",
+                config.pins().display()
+            ),
+            1,
+        ),
     }
 }
 
@@ -165,9 +171,9 @@ fn ask(daemon: &Running, request: &Request, output: Format) -> anyhow::Result<Ex
     let mut code = ExitCode::SUCCESS;
     let outcome = socket::ask(&daemon.socket, request, |answer| {
         let printed = match answer {
-            Answer::Status(status) if output == Format::Json => {
-                serde_json::to_string(&status).map_err(io::Error::other).and_then(|json| print(&json))
-            }
+            Answer::Status(status) if output == Format::Json => serde_json::to_string(&status)
+                .map_err(io::Error::other)
+                .and_then(|json| print(&json)),
             Answer::Status(status) => print(status.to_string().trim_end()),
             Answer::Flow { line } => print(&line),
             Answer::Done => Ok(()),
