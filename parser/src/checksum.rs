@@ -341,3 +341,163 @@ impl ChecksumField {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        tcp::TcpFlags,
+        testing::{
+            frames, naive_sum, naive_transport_sum, parsed, tcp_frame, tcp_frames, udp_frame,
+            udp_frames,
+        },
+    };
+
+    #[test]
+    fn the_example_of_rfc_1071_adds_up() {
+        let sum = Sum::new().add_bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.value(), 0xddf2);
+        assert_eq!(sum.checksum(), 0x220d);
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_updates() {
+        assert_eq!(update16(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn a_computed_zero_is_sent_as_ones_and_none_stays_none() {
+        assert_eq!(udp_checksum(0), 0xffff);
+        assert_eq!(Change::of(&[0, 1], &[0, 2]).apply_udp(0), 0);
+        let change = Change::of(&0x5555_u16.to_be_bytes(), &0x3285_u16.to_be_bytes());
+        assert_eq!(change.apply(0xdd2f), 0);
+        assert_eq!(change.apply_udp(0xdd2f), 0xffff);
+    }
+
+    #[test]
+    fn one_wrong_bit_is_noticed() {
+        for mut frame in [tcp_frame(false, TcpFlags::ACK, b"hello"), udp_frame(true, b"hello")] {
+            let headers = parsed(&frame);
+            assert!(verify_transport(&frame, &headers));
+            let last = frame.len() - 1;
+            frame[last] ^= 1;
+            assert!(!verify_transport(&frame, &headers));
+        }
+    }
+
+    #[test]
+    fn padding_is_not_summed() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        frame.extend([0xff; 6]);
+        assert!(verify_transport(&frame, &parsed(&frame)));
+    }
+
+    #[test]
+    fn udp_without_checksum_is_intact_in_ipv4_alone() {
+        for (is_ipv6, intact) in [(false, true), (true, false)] {
+            let mut frame = udp_frame(is_ipv6, b"hello");
+            let headers = parsed(&frame);
+            let field = headers.transport_offset + 6;
+            frame[field..field + 2].fill(0);
+            assert_eq!(verify_transport(&frame, &parsed(&frame)), intact);
+            assert!(!complete_partial(&mut frame, &headers));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_not_the_headers_own_is_not_intact() {
+        let mut frame = tcp_frame(true, TcpFlags::ACK, b"hello");
+        let headers = parsed(&frame);
+        let short = frame.len() - 1;
+        assert!(!verify_transport(&frame[..short], &headers));
+        assert!(!verify_transport(&frame[..20], &headers));
+        assert!(!complete_partial(&mut frame[..20], &headers));
+    }
+
+    /// What a pod's stack does when it believes in hardware.
+    fn leave_to_hardware(frame: &mut [u8]) -> Headers {
+        let headers = parsed(frame);
+        let field = ChecksumField::of(&headers).unwrap();
+        field.write(frame, &headers, field.pseudo_header(&headers).value()).unwrap();
+        parsed(frame)
+    }
+
+    proptest! {
+        #[test]
+        fn fast_sum_equals_the_slow_one(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts: [prop::sample::Index; 3]) {
+            prop_assert_eq!(Sum::new().add_bytes(&bytes).value(), naive_sum(&bytes));
+            let mut cuts = cuts.map(|cut| cut.index(bytes.len() + 1));
+            cuts.sort_unstable();
+            let [a, b, c] = cuts;
+            let parts = [&bytes[..a], &bytes[a..b], &bytes[b..c], &bytes[c..]];
+            let sum = parts.iter().fold(Sum::new(), |sum, part| sum.add_bytes(part));
+            prop_assert_eq!(sum.value(), naive_sum(&bytes));
+        }
+
+        #[test]
+        fn an_update_equals_a_fresh_sum(
+            mut bytes in prop::collection::vec(any::<u8>(), 20..100), place: prop::sample::Index, new: [u8; 16],
+        ) {
+            // No real packet sums up to zero: its protocol number is in it.
+            bytes[0] = 6;
+            let place = 2 + place.index(bytes.len() - 18);
+            let before = Sum::new().add_bytes(&bytes).checksum();
+            let change = Change::of(&bytes[place..place + 16], &new);
+            let change = if place % 2 == 0 { change } else { change.at_odd_place() };
+            bytes[place..place + 16].copy_from_slice(&new);
+            prop_assert_eq!(change.apply(before), !naive_sum(&bytes));
+        }
+
+        #[test]
+        fn updates_of_all_widths_equal_a_fresh_sum(before: [u8; 16], word: u16, long: u32, all: u128) {
+            let sum = |bytes: &[u8]| !naive_sum(&[&[0, 6], bytes].concat());
+            let with = |new: &[u8]| sum(&[new, &before[new.len()..]].concat());
+            let [a, b, c, d, ..] = before;
+            prop_assert_eq!(update16(sum(&before), u16::from_be_bytes([a, b]), word), with(&word.to_be_bytes()));
+            prop_assert_eq!(update32(sum(&before), u32::from_be_bytes([a, b, c, d]), long), with(&long.to_be_bytes()));
+            prop_assert_eq!(update128(sum(&before), u128::from_be_bytes(before), all), with(&all.to_be_bytes()));
+        }
+
+        #[test]
+        fn emitted_frames_are_intact_by_the_slow_sum(frame in frames()) {
+            let headers = parsed(&frame);
+            let protocol = ChecksumField::of(&headers).unwrap().protocol().value();
+            prop_assert_eq!(naive_transport_sum(&frame, &headers, protocol), 0xffff);
+            prop_assert!(verify_transport(&frame, &headers));
+        }
+
+        #[test]
+        fn a_partial_checksum_is_completed(mut frame in prop_oneof![tcp_frames(), udp_frames()]) {
+            let whole = frame.clone();
+            let headers = leave_to_hardware(&mut frame);
+            prop_assert!(complete_partial(&mut frame, &headers));
+            prop_assert_eq!(frame, whole);
+        }
+
+        #[test]
+        fn a_whole_checksum_is_left_alone(mut frame in prop_oneof![tcp_frames(), udp_frames()]) {
+            let whole = frame.clone();
+            let headers = parsed(&frame);
+            let _ = complete_partial(&mut frame, &headers);
+            prop_assert_eq!(frame, whole);
+        }
+
+        #[test]
+        fn buffers_may_be_cut_anywhere_behind_the_headers(frame in tcp_frames(), cuts: [prop::sample::Index; 2]) {
+            let whole = frame.clone();
+            let mut frame = frame;
+            let headers = leave_to_hardware(&mut frame);
+            let mut cuts = cuts.map(|cut| headers.payload_offset + cut.index(headers.payload_len + 1));
+            cuts.sort_unstable();
+            let [a, b] = cuts;
+            let (first, rest) = frame.split_at_mut(a);
+            prop_assert_eq!(Headers::parse_first(first, whole.len()), Ok(headers));
+            let rest = [&rest[..b - a], &rest[b - a..]];
+            prop_assert!(complete_partial_parts(first, rest, &headers));
+            prop_assert!(verify_transport_parts(first, rest, &headers));
+            prop_assert_eq!(frame, whole);
+        }
+    }
+}

@@ -320,3 +320,139 @@ fn write_all<const N: usize>(
 fn sum_of(out: &[u8], start: usize, end: usize) -> Result<Sum, EmitError> {
     Ok(Sum::new().add_bytes(out.get(start..end).ok_or(EmitError::BufferTooSmall)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        headers::{Headers, Transport},
+        icmp::{Echo, IcmpMessage},
+        icmpv6::Icmpv6Message,
+        ndp::Ndp,
+        testing::{CLIENT_MAC, built, envelope, envelopes, flags, parsed, segment, tcp_options},
+    };
+
+    fn assert_envelope(headers: &Headers, envelope: &Envelope) {
+        assert_eq!(headers.ethernet.source, envelope.source_mac);
+        assert_eq!(headers.ethernet.destination, envelope.destination_mac);
+        assert_eq!(headers.source(), Some(envelope.source));
+        assert_eq!(headers.destination(), Some(envelope.destination));
+        assert_eq!(headers.hop_limit(), Some(envelope.hop_limit));
+        let traffic_class = match headers.network {
+            crate::network::Network::Ipv4(ipv4) => ipv4.traffic_class,
+            crate::network::Network::Ipv6(ipv6) => ipv6.traffic_class,
+            crate::network::Network::Arp(_) => panic!("ARP"),
+        };
+        assert_eq!(traffic_class, envelope.traffic_class);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let segment = segment(false, TcpFlags::ACK, b"hello");
+        let length = built(|out| segment.emit(out)).len();
+        assert_eq!(segment.emit(&mut vec![0; length - 1]), Err(EmitError::BufferTooSmall));
+        assert_eq!(segment.emit(&mut vec![0; length]), Ok(length));
+        let long = [0; 65_535];
+        for is_ipv6 in [false, true] {
+            let segment = Segment { payload: &long, ..self::segment(is_ipv6, TcpFlags::ACK, b"") };
+            assert_eq!(segment.emit(&mut vec![0; 70_000]), Err(EmitError::TooLong));
+        }
+        let options = Segment { options: &[1; 41], ..segment };
+        assert_eq!(options.emit(&mut [0; 200]), Err(EmitError::TooLong));
+    }
+
+    #[test]
+    fn the_largest_ipv4_packet_is_65535_bytes() {
+        let mut buffer = vec![0; 70_000];
+        let payload = vec![7; 65_535 - 40];
+        assert_eq!(segment(false, TcpFlags::ACK, &payload).emit(&mut buffer), Ok(65_535 + 14));
+        let payload = vec![7; 65_535 - 39];
+        assert_eq!(
+            segment(false, TcpFlags::ACK, &payload).emit(&mut buffer),
+            Err(EmitError::TooLong)
+        );
+    }
+
+    #[test]
+    fn versions_must_not_be_mixed() {
+        let mut segment = segment(false, TcpFlags::ACK, b"");
+        segment.envelope.destination = envelope(true).destination;
+        assert_eq!(segment.emit(&mut [0; 200]), Err(EmitError::MixedFamilies));
+    }
+
+    #[test]
+    fn a_solicitation_goes_to_the_target_s_group() {
+        let (source, target) = ("fe80::1".parse().unwrap(), "fd00::12:3456".parse().unwrap());
+        let frame = built(|out| neighbour_solicitation(CLIENT_MAC, source, target, out));
+        assert_eq!(frame.len(), 86);
+        let headers = parsed(&frame);
+        assert_eq!(headers.ethernet.destination.to_string(), "33:33:ff:12:34:56");
+        assert_eq!(headers.destination(), Some("ff02::1:ff12:3456".parse().unwrap()));
+        let Transport::Icmpv6(icmpv6) = headers.transport else { panic!("{headers:?}") };
+        let asked = Ndp::NeighbourSolicitation { target, source_mac: Some(CLIENT_MAC) };
+        assert_eq!(icmpv6.message, Icmpv6Message::Ndp(asked));
+        assert_eq!(headers.flow_tuple(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn segments_are_read_back(
+            envelope in envelopes(), ports in (1..=u16::MAX, 1..=u16::MAX), numbers: [u32; 2], window: u16,
+            flags in flags(), options in tcp_options(), payload in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let segment = Segment {
+                envelope,
+                src_port: ports.0,
+                dst_port: ports.1,
+                seq: SeqNumber::new(numbers[0]),
+                ack: SeqNumber::new(numbers[1]),
+                flags,
+                window,
+                options: &options,
+                payload: &payload,
+            };
+            let frame = built(|out| segment.emit(out));
+            let headers = parsed(&frame);
+            assert_envelope(&headers, &envelope);
+            let tcp = headers.tcp().unwrap();
+            prop_assert_eq!((tcp.src_port, tcp.dst_port), ports);
+            prop_assert_eq!([tcp.seq.value(), tcp.ack.value()], numbers);
+            prop_assert_eq!((tcp.flags, tcp.window, tcp.urgent), (flags, window, 0));
+            prop_assert_eq!(headers.payload(&frame), Some(&payload[..]));
+            let sent = tcp::options(&options).collect::<Vec<_>>();
+            prop_assert_eq!(headers.tcp_options(&frame).collect::<Vec<_>>(), sent);
+            prop_assert_eq!(headers.packet_end(), frame.len());
+        }
+
+        #[test]
+        fn datagrams_are_read_back(
+            envelope in envelopes(), src_port: u16, dst_port in 1..=u16::MAX, payload in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let frame = built(|out| Datagram { envelope, src_port, dst_port, payload: &payload }.emit(out));
+            let headers = parsed(&frame);
+            assert_envelope(&headers, &envelope);
+            let Transport::Udp(udp) = headers.transport else { panic!("{headers:?}") };
+            prop_assert_eq!((udp.src_port, udp.dst_port), (src_port, dst_port));
+            prop_assert_ne!(udp.checksum, 0);
+            prop_assert_eq!(headers.payload(&frame), Some(&payload[..]));
+        }
+
+        #[test]
+        fn echo_requests_are_read_back(
+            envelope in envelopes(), identifier: u16, sequence: u16, data in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let frame = built(|out| echo_request(envelope, identifier, sequence, &data, out));
+            let headers = parsed(&frame);
+            assert_envelope(&headers, &envelope);
+            let echo = match headers.transport {
+                Transport::Icmp(icmp) => icmp.message == IcmpMessage::EchoRequest(Echo { identifier, sequence }),
+                Transport::Icmpv6(icmpv6) => icmpv6.message == Icmpv6Message::EchoRequest(Echo { identifier, sequence }),
+                _ => false,
+            };
+            prop_assert!(echo);
+            prop_assert_eq!(headers.payload(&frame), Some(&data[..]));
+        }
+    }
+}

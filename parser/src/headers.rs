@@ -321,3 +321,268 @@ impl<'a> Reach<'a> {
         Headers::assemble(ethernet, network, transport, [self.offset, payload_offset, end])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        tcp::{SeqNumber, TcpFlags, TcpOption},
+        testing::{
+            CLIENT, CLIENT_MAC, CLIENT6, SERVER, SERVER_MAC, SERVER6, built, envelope, frames,
+            icmp_error_frame, parsed, segment, tcp_frame, udp_frame,
+        },
+    };
+
+    #[test]
+    fn a_tcp_segment_is_walked_to_its_payload() {
+        for (is_ipv6, source, destination, transport_offset) in
+            [(false, CLIENT, SERVER, 34), (true, CLIENT6, SERVER6, 54)]
+        {
+            let frame = tcp_frame(is_ipv6, TcpFlags::PSH.with(TcpFlags::ACK), b"GET");
+            let headers = parsed(&frame);
+            assert_eq!(
+                (headers.source(), headers.destination()),
+                (Some(source), Some(destination))
+            );
+            assert_eq!(headers.ethernet.source, CLIENT_MAC);
+            assert_eq!(headers.ethernet.destination, SERVER_MAC);
+            assert_eq!(headers.hop_limit(), Some(64));
+            assert_eq!((headers.network_offset, headers.transport_offset), (14, transport_offset));
+            assert_eq!((headers.payload_offset, headers.payload_len), (transport_offset + 20, 3));
+            assert_eq!((headers.transport_len(), headers.packet_end()), (23, frame.len()));
+            assert_eq!(headers.payload(&frame), Some(&b"GET"[..]));
+            let tcp = headers.tcp().unwrap();
+            assert_eq!((tcp.seq.value(), tcp.ack.value()), (1000, 2000));
+            let tuple = headers.flow_tuple().unwrap();
+            assert_eq!(
+                (tuple.protocol, tuple.src_port, tuple.dst_port),
+                (Protocol::TCP, 40000, 80)
+            );
+        }
+    }
+
+    #[test]
+    fn padding_is_never_payload() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        let end = frame.len();
+        frame.extend(*b"GET / ");
+        let headers = parsed(&frame);
+        assert_eq!(headers.payload(&frame), Some(&b""[..]));
+        assert_eq!(headers.packet_end(), end);
+    }
+
+    #[test]
+    fn bytes_behind_a_udp_length_are_no_payload() {
+        let mut frame = udp_frame(false, b"hello");
+        frame[14 + 20 + 5] = 8 + 2;
+        let headers = parsed(&frame);
+        assert_eq!(headers.payload(&frame), Some(&b"he"[..]));
+        assert_eq!(headers.packet_end(), frame.len());
+    }
+
+    #[test]
+    fn options_are_read_from_the_frame_and_not_from_the_payload() {
+        let mut with_options = segment(false, TcpFlags::SYN, &[2, 4, 0, 1]);
+        with_options.options = &[2, 4, 5, 180];
+        let frame = built(|out| with_options.emit(out));
+        let headers = parsed(&frame);
+        assert_eq!(headers.tcp_options(&frame).collect::<Vec<_>>(), [Ok(TcpOption::Mss(1460))]);
+        let udp = udp_frame(false, &[2, 4, 5, 180]);
+        assert_eq!(parsed(&udp).tcp_options(&udp).count(), 0);
+    }
+
+    #[test]
+    fn other_ethertypes_are_refused() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        frame[12..14].copy_from_slice(&[0x88, 0x64]);
+        assert_eq!(Headers::parse(&frame), Err(ParseError::UnsupportedL3Protocol));
+    }
+
+    #[test]
+    fn the_ethertype_decides_the_version() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        assert_eq!(Headers::parse(&frame), Err(ParseError::Ipv6Version));
+        let mut frame = tcp_frame(true, TcpFlags::ACK, b"");
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(Headers::parse(&frame), Err(ParseError::Ipv4Version));
+    }
+
+    fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+        frame[24..26].fill(0);
+        let checksum = crate::checksum::Sum::new().add_bytes(&frame[14..34]).checksum();
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn a_fragment_is_not_read_as_transport() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, &[0; 44]);
+        frame[20..22].copy_from_slice(&[0x20, 3]);
+        let headers = parsed(&sealed(frame.clone()));
+        let Transport::Fragment(fragment) = headers.transport else { panic!("{headers:?}") };
+        assert_eq!((fragment.offset, fragment.more, fragment.protocol), (24, true, Protocol::TCP));
+        assert_eq!((headers.payload_offset, headers.payload_len), (34, 64));
+        assert_eq!(headers.flow_tuple(), None);
+        frame[20..22].copy_from_slice(&[0x20, 1]);
+        assert_eq!(Headers::parse(&sealed(frame)), Err(ParseError::FragmentTiny));
+    }
+
+    #[test]
+    fn other_protocols_are_named_by_number() {
+        for number in [0, 4, 41, 47, 50, 51, 132, 255] {
+            let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+            frame[23] = number;
+            let headers = parsed(&sealed(frame));
+            assert_eq!(headers.transport, Transport::Other { protocol: Protocol::new(number) });
+            assert_eq!(headers.flow_tuple().unwrap().protocol, Protocol::new(number));
+        }
+    }
+
+    #[test]
+    fn icmp_of_the_other_version_is_refused() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        frame[23] = 58;
+        assert_eq!(Headers::parse(&sealed(frame)), Err(ParseError::IcmpWrongFamily));
+        let mut frame = tcp_frame(true, TcpFlags::ACK, b"");
+        frame[20] = 1;
+        assert_eq!(Headers::parse(&frame), Err(ParseError::IcmpWrongFamily));
+    }
+
+    #[test]
+    fn an_echo_s_identifier_is_the_requester_s_port() {
+        for is_ipv6 in [false, true] {
+            let request =
+                built(|out| crate::emit::echo_request(envelope(is_ipv6), 77, 1, b"ping", out));
+            let headers = parsed(&request);
+            let tuple = headers.flow_tuple().unwrap();
+            assert_eq!((tuple.src_port, tuple.dst_port), (77, 0));
+            let reply = built(|out| crate::answer::echo_reply(&request, &headers, out));
+            assert_eq!(parsed(&reply).flow_tuple(), Some(tuple.reversed()));
+        }
+    }
+
+    #[test]
+    fn an_icmp_error_names_the_flow_it_is_about() {
+        for (is_ipv6, icmp_type, code) in [(false, 3, 4), (true, 2, 0)] {
+            let quoted = tcp_frame(is_ipv6, TcpFlags::ACK, b"");
+            let frame = icmp_error_frame(is_ipv6, icmp_type, code, [0, 0, 5, 0x14], &quoted[14..]);
+            let headers = parsed(&frame);
+            let error = headers.icmp_error().unwrap();
+            assert_eq!(error.cause, icmp::ErrorCause::TooBig { mtu: 1300 });
+            assert_eq!(Some(error.quote.tuple), parsed(&quoted).flow_tuple());
+            assert_eq!(error.quote.tcp_seq, Some(SeqNumber::new(1000)));
+            assert_eq!(&frame[error.quote.network_offset..], &quoted[14..]);
+            assert_eq!(
+                &frame[error.quote.transport_offset..],
+                &quoted[parsed(&quoted).transport_offset..]
+            );
+            assert_eq!(headers.flow_tuple(), None, "an error is no flow of its own");
+        }
+    }
+
+    #[test]
+    fn an_error_that_names_no_flow_is_refused() {
+        let quoted = tcp_frame(false, TcpFlags::ACK, b"");
+        let refused = |quote: &[u8]| {
+            Headers::parse(&icmp_error_frame(false, 11, 0, [0; 4], quote)).unwrap_err()
+        };
+        assert_eq!(refused(&quoted[14..41]), ParseError::IcmpQuoteTruncated);
+        assert_eq!(refused(&quoted[14..20]), ParseError::IcmpQuoteTruncated);
+        let mut later_fragment = quoted[14..].to_vec();
+        later_fragment[7] = 2;
+        assert_eq!(refused(&later_fragment), ParseError::IcmpQuoteUnusable);
+        let about_an_error = icmp_error_frame(false, 11, 0, [0; 4], &quoted[14..]);
+        assert_eq!(refused(&about_an_error[14..]), ParseError::IcmpQuoteUnusable);
+        let of_the_other_version = tcp_frame(true, TcpFlags::ACK, b"");
+        assert_eq!(refused(&of_the_other_version[14..]), ParseError::IcmpQuoteUnusable);
+    }
+
+    #[test]
+    fn a_quoted_ipv6_error_is_refused_too() {
+        let quoted = tcp_frame(true, TcpFlags::ACK, b"");
+        let refused = |quote: &[u8]| {
+            Headers::parse(&icmp_error_frame(true, 3, 0, [0; 4], quote)).unwrap_err()
+        };
+        assert_eq!(refused(&quoted[14..61]), ParseError::IcmpQuoteTruncated);
+        assert_eq!(refused(&quoted[14..53]), ParseError::IcmpQuoteTruncated);
+        let about_an_error = icmp_error_frame(true, 3, 0, [0; 4], &quoted[14..]);
+        assert_eq!(refused(&about_an_error[14..]), ParseError::IcmpQuoteUnusable);
+    }
+
+    #[test]
+    fn a_first_buffer_must_hold_the_headers_but_not_the_payload() {
+        let mut with_options = segment(false, TcpFlags::ACK, &[0; 5000]);
+        with_options.options = &[1; 12];
+        let frame = built(|out| with_options.emit(out));
+        let whole = parsed(&frame);
+        assert_eq!(Headers::parse_first(&frame[..66], frame.len()), Ok(whole));
+        assert_eq!(Headers::parse_first(&frame[..65], frame.len()), Err(ParseError::TcpDataOffset));
+        assert_eq!(Headers::parse_first(&frame[..66], 66), Err(ParseError::Ipv4TotalLength));
+        assert_eq!(whole.payload(&frame[..66]), None);
+    }
+
+    fn assert_offsets_inside(frame: &[u8], headers: &Headers) {
+        assert_eq!(headers.network_offset, 14);
+        assert!(headers.network_offset <= headers.transport_offset);
+        assert!(headers.transport_offset <= headers.payload_offset);
+        assert!(headers.payload_end() <= headers.packet_end());
+        assert!(headers.packet_end() <= frame.len());
+        assert!(headers.payload(frame).is_some());
+        for option in headers.tcp_options(frame) {
+            let _ = option;
+        }
+        if let Some(error) = headers.icmp_error() {
+            assert!(error.quote.network_offset < error.quote.transport_offset);
+            assert!(error.quote.transport_offset + 8 <= headers.payload_end());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            ethertype in prop::sample::select(vec![[8, 0], [8, 6], [0x86, 0xdd]]),
+        ) {
+            if let Ok(headers) = Headers::parse(&bytes) {
+                assert_offsets_inside(&bytes, &headers);
+            }
+            let mut bytes = bytes;
+            if bytes.len() >= 14 {
+                bytes[6] = 2;
+                bytes[12..14].copy_from_slice(&ethertype);
+            }
+            if let Ok(headers) = Headers::parse(&bytes) {
+                assert_offsets_inside(&bytes, &headers);
+            }
+        }
+
+        #[test]
+        fn mutated_frames_are_read_or_refused(
+            mut frame in frames(),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut: prop::sample::Index,
+            is_resealed: bool,
+        ) {
+            for (place, value) in edits {
+                let place = place.index(frame.len());
+                frame[place] = value;
+            }
+            if is_resealed && frame[12] == 8 {
+                frame = sealed(frame);
+            }
+            for frame in [&frame[..], &frame[..cut.index(frame.len())]] {
+                if let Ok(headers) = Headers::parse(frame) {
+                    assert_offsets_inside(frame, &headers);
+                }
+            }
+        }
+
+        #[test]
+        fn frames_cut_short_are_refused(frame in frames(), cut: prop::sample::Index) {
+            prop_assert!(Headers::parse(&frame[..cut.index(frame.len())]).is_err());
+        }
+    }
+}

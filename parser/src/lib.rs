@@ -36,4 +36,7 @@ pub mod stream;
 pub mod tcp;
 pub mod udp;
 
+#[cfg(test)]
+mod testing;
+
 pub use error::{EmitError, ParseError, RewriteError};

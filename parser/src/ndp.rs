@@ -138,3 +138,153 @@ fn link_layer(message: &[u8], offset: usize, wanted: u8) -> Result<Option<MacAdd
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::{
+        emit::IcmpPacket,
+        headers::{Headers, Transport},
+        icmpv6::Icmpv6Message,
+        testing::{CLIENT_MAC, built, envelope},
+    };
+
+    fn target() -> Ipv6Addr {
+        "fd00::2".parse().unwrap()
+    }
+
+    struct Message {
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        hop_limit: u8,
+        icmp_type: u8,
+        code: u8,
+        flags: u8,
+        body: Vec<u8>,
+    }
+
+    impl Message {
+        fn solicitation() -> Self {
+            let body =
+                target_and_link_layer(target(), OPTION_SOURCE_LINK_LAYER, CLIENT_MAC).to_vec();
+            let (source, destination) =
+                ("fd00::1".parse().unwrap(), "ff02::1:ff00:2".parse().unwrap());
+            let icmp_type = NEIGHBOUR_SOLICITATION;
+            Self { source, destination, hop_limit: 255, icmp_type, code: 0, flags: 0, body }
+        }
+
+        fn advertisement() -> Self {
+            let body =
+                target_and_link_layer(target(), OPTION_TARGET_LINK_LAYER, CLIENT_MAC).to_vec();
+            let (flags, destination) = (FLAG_SOLICITED, "fd00::1".parse().unwrap());
+            Self {
+                icmp_type: NEIGHBOUR_ADVERTISEMENT,
+                source: target(),
+                destination,
+                flags,
+                body,
+                ..Self::solicitation()
+            }
+        }
+
+        fn parse(&self) -> Result<Ndp, ParseError> {
+            let mut envelope = envelope(true);
+            envelope.source = IpAddr::V6(self.source);
+            envelope.destination = IpAddr::V6(self.destination);
+            envelope.hop_limit = self.hop_limit;
+            let word = [self.flags, 0, 0, 0];
+            let packet = IcmpPacket {
+                envelope,
+                icmp_type: self.icmp_type,
+                code: self.code,
+                word,
+                body: &self.body,
+            };
+            match Headers::parse(&built(|out| packet.emit(out)))?.transport {
+                Transport::Icmpv6(icmpv6) => match icmpv6.message {
+                    Icmpv6Message::Ndp(ndp) => Ok(ndp),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn solicitations_and_advertisements_are_read() {
+        let asked = Ndp::NeighbourSolicitation { target: target(), source_mac: Some(CLIENT_MAC) };
+        assert_eq!(Message::solicitation().parse(), Ok(asked));
+        let said = Ndp::NeighbourAdvertisement {
+            target: target(),
+            target_mac: Some(CLIENT_MAC),
+            is_router: false,
+            is_solicited: true,
+            overrides: false,
+        };
+        assert_eq!(Message::advertisement().parse(), Ok(said));
+        let without_option =
+            Message { body: target().octets().to_vec(), ..Message::solicitation() };
+        let asked = Ndp::NeighbourSolicitation { target: target(), source_mac: None };
+        assert_eq!(without_option.parse(), Ok(asked));
+        let body = vec![1, 1, 2, 0, 0, 0, 0, 1];
+        let router = Message { icmp_type: ROUTER_SOLICITATION, body, ..Message::solicitation() };
+        assert_eq!(router.parse(), Ok(Ndp::RouterSolicitation { source_mac: Some(CLIENT_MAC) }));
+    }
+
+    #[test]
+    fn what_only_routers_say_is_named() {
+        let says = |icmp_type| Message { icmp_type, ..Message::solicitation() }.parse();
+        assert_eq!(says(ROUTER_ADVERTISEMENT), Ok(Ndp::RouterAdvertisement));
+        assert_eq!(says(REDIRECT), Ok(Ndp::Redirect));
+    }
+
+    #[test]
+    fn nothing_is_believed_from_beyond_the_link() {
+        for icmp_type in ROUTER_SOLICITATION..=REDIRECT {
+            let message = Message { hop_limit: 254, icmp_type, ..Message::solicitation() };
+            assert_eq!(message.parse(), Err(ParseError::NdpHopLimit));
+        }
+    }
+
+    #[test]
+    fn the_checks_of_rfc_4861_hold() {
+        let malformed = Err(ParseError::NdpMalformed);
+        assert_eq!(Message { code: 1, ..Message::solicitation() }.parse(), malformed);
+        let group_target =
+            target_and_link_layer("ff02::1".parse().unwrap(), 1, CLIENT_MAC).to_vec();
+        assert_eq!(Message { body: group_target, ..Message::solicitation() }.parse(), malformed);
+        let unasked =
+            Message { destination: "ff02::1".parse().unwrap(), ..Message::advertisement() };
+        assert_eq!(unasked.parse(), malformed);
+        let anonymous_with_mac =
+            Message { source: Ipv6Addr::UNSPECIFIED, ..Message::solicitation() };
+        assert_eq!(anonymous_with_mac.parse(), malformed);
+        let body = target().octets().to_vec();
+        let anonymous_to_one = Message {
+            source: Ipv6Addr::UNSPECIFIED,
+            destination: target(),
+            body,
+            ..Message::solicitation()
+        };
+        assert_eq!(anonymous_to_one.parse(), malformed);
+    }
+
+    #[test]
+    fn options_must_have_a_length_and_end_inside() {
+        for option in [
+            &[1, 0, 0, 0, 0, 0, 0, 0][..],
+            &[1, 2, 0, 0, 0, 0, 0, 0],
+            &[1],
+            &[9, 1, 0],
+            &[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ] {
+            let body = [&target().octets()[..], option].concat();
+            let message = Message { body, ..Message::solicitation() };
+            assert_eq!(message.parse(), Err(ParseError::NdpMalformed), "{option:?}");
+        }
+        let cut = Message { body: target().octets()[..12].to_vec(), ..Message::solicitation() };
+        assert_eq!(cut.parse(), Err(ParseError::IcmpTruncated));
+    }
+}

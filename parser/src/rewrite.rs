@@ -273,3 +273,149 @@ fn carry_on(
 const fn has_ports(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        checksum::verify_transport,
+        tcp::TcpFlags,
+        testing::{
+            CLIENT, CLIENT_MAC, SERVER_MAC, SERVER6, built, envelope, frames, parsed, segment,
+            tcp_frame, tcp_frames, udp_frame,
+        },
+    };
+
+    /// After an edit the headers still describe the frame, and it is intact.
+    pub(super) fn assert_consistent(frame: &[u8], headers: &Headers) {
+        assert_eq!(parsed(frame), *headers);
+        assert!(verify_transport(frame, headers), "{headers:?}");
+    }
+
+    /// An address of the version the packet has.
+    pub(super) fn suited(headers: &Headers, v4: [u8; 4], v6: [u8; 15]) -> IpAddr {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o] = v6;
+        match headers.network {
+            Network::Ipv6(_) => IpAddr::from([0xfd, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o]),
+            _ => IpAddr::from(v4),
+        }
+    }
+
+    #[test]
+    fn the_last_hop_is_not_taken() {
+        for (is_ipv6, hop_limit) in [(false, 1), (false, 0), (true, 1), (true, 0)] {
+            let mut segment = segment(is_ipv6, TcpFlags::ACK, b"");
+            segment.envelope.hop_limit = hop_limit;
+            let mut frame = built(|out| segment.emit(out));
+            let whole = frame.clone();
+            let mut headers = parsed(&frame);
+            assert_eq!(
+                decrement_hop_limit(&mut frame, &mut headers),
+                Err(RewriteError::HopLimitExceeded)
+            );
+            assert_eq!(frame, whole);
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_other_version_is_refused() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        let whole = frame.clone();
+        let mut headers = parsed(&frame);
+        assert_eq!(
+            source(&mut frame, &mut headers, SERVER6, None),
+            Err(RewriteError::MixedFamilies)
+        );
+        assert_eq!((frame, headers), (whole.clone(), parsed(&whole)));
+    }
+
+    #[test]
+    fn another_frame_than_the_headers_own_is_refused_untouched() {
+        let mut headers = parsed(&tcp_frame(false, TcpFlags::ACK, b""));
+        let mut short = [0xaa; 53];
+        assert_eq!(
+            source(&mut short, &mut headers, CLIENT, Some(1)),
+            Err(RewriteError::FrameTooShort)
+        );
+        assert_eq!(
+            tcp(&mut short, &mut headers, &TcpEdit::default()),
+            Err(RewriteError::FrameTooShort)
+        );
+        assert_eq!(decrement_hop_limit(&mut short, &mut headers), Err(RewriteError::FrameTooShort));
+        assert_eq!(short, [0xaa; 53]);
+    }
+
+    #[test]
+    fn what_has_no_checksum_in_reach_keeps_its_addresses() {
+        let mut frame = udp_frame(false, &[0; 24]);
+        let mut headers = parsed(&frame);
+        headers.transport = Transport::Other { protocol: Protocol::SCTP };
+        assert_eq!(source(&mut frame, &mut headers, CLIENT, None), Err(RewriteError::NoSuchField));
+    }
+
+    #[test]
+    fn udp_without_checksum_stays_without() {
+        let mut frame = udp_frame(false, b"hello");
+        frame[40..42].fill(0);
+        let mut headers = parsed(&frame);
+        destination(&mut frame, &mut headers, IpAddr::from([10, 9, 8, 7]), Some(5353)).unwrap();
+        assert_eq!(frame[40..42], [0, 0]);
+        assert_consistent(&frame, &headers);
+    }
+
+    #[test]
+    fn only_the_requester_of_an_echo_has_a_port() {
+        let mut frame = built(|out| crate::emit::echo_request(envelope(false), 7, 1, b"", out));
+        let mut headers = parsed(&frame);
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+        assert_eq!(
+            destination(&mut frame, &mut headers, elsewhere, Some(1)),
+            Err(RewriteError::NoSuchField)
+        );
+        destination(&mut frame, &mut headers, elsewhere, None).unwrap();
+        source(&mut frame, &mut headers, elsewhere, Some(99)).unwrap();
+        assert_eq!(headers.flow_tuple().unwrap().src_port, 99);
+        assert_consistent(&frame, &headers);
+    }
+
+    proptest! {
+        #[test]
+        fn edits_keep_frame_and_headers_together(mut frame in frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+            let mut headers = parsed(&frame);
+            macs(&mut frame, &mut headers, SERVER_MAC, CLIENT_MAC).unwrap();
+            assert_consistent(&frame, &headers);
+            let hop_limit = headers.hop_limit().unwrap();
+            if hop_limit > 1 {
+                prop_assert_eq!(decrement_hop_limit(&mut frame, &mut headers), Ok(hop_limit - 1));
+            }
+            assert_consistent(&frame, &headers);
+            let address = suited(&headers, v4, v6);
+            let has_ports = matches!(headers.transport, Transport::Tcp(_) | Transport::Udp(_));
+            source(&mut frame, &mut headers, address, has_ports.then_some(port)).unwrap();
+            prop_assert_eq!(headers.source(), Some(address));
+            assert_consistent(&frame, &headers);
+            destination(&mut frame, &mut headers, address, has_ports.then_some(port)).unwrap();
+            prop_assert_eq!(headers.destination(), Some(address));
+            assert_consistent(&frame, &headers);
+            if has_ports {
+                let tuple = headers.flow_tuple().unwrap();
+                prop_assert_eq!((tuple.src_port, tuple.dst_port), (port, port));
+            }
+        }
+
+        #[test]
+        fn translating_there_and_back_restores_the_frame(mut frame in tcp_frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+            let whole = frame.clone();
+            let mut headers = parsed(&frame);
+            let before = headers.flow_tuple().unwrap();
+            let address = suited(&headers, v4, v6);
+            destination(&mut frame, &mut headers, address, Some(port)).unwrap();
+            destination(&mut frame, &mut headers, before.destination, Some(before.dst_port)).unwrap();
+            prop_assert_eq!(frame, whole);
+        }
+    }
+}

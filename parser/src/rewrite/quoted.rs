@@ -207,3 +207,91 @@ fn update(
 const fn relative(header: usize, start: usize, offset: usize) -> usize {
     header.saturating_sub(start).saturating_add(offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::tests::{assert_consistent, suited},
+        *,
+    };
+    use crate::{
+        checksum::Sum,
+        tcp::TcpFlags,
+        testing::{
+            built, envelope, icmp_error_frame, icmp_frames, naive_transport_sum, parsed, tcp_frame,
+            udp_frame,
+        },
+    };
+
+    #[test]
+    fn a_whole_quoted_packet_stays_intact() {
+        for is_ipv6 in [false, true] {
+            let echo =
+                built(|out| crate::emit::echo_request(envelope(is_ipv6), 7, 1, b"data", out));
+            for quoted in
+                [tcp_frame(is_ipv6, TcpFlags::ACK, b"abc"), udp_frame(is_ipv6, b"abc"), echo]
+            {
+                let (icmp_type, protocol) =
+                    (if is_ipv6 { 1 } else { 3 }, quoted[if is_ipv6 { 20 } else { 23 }]);
+                let mut frame = icmp_error_frame(is_ipv6, icmp_type, 1, [0; 4], &quoted[14..]);
+                let mut headers = parsed(&frame);
+                let address = suited(&headers, [10, 7, 7, 7], [7; 15]);
+                quoted_source(&mut frame, &mut headers, address, Some(777)).unwrap();
+                let has_ports = protocol == 6 || protocol == 17;
+                quoted_destination(&mut frame, &mut headers, address, has_ports.then_some(888))
+                    .unwrap();
+                if protocol == 6 {
+                    quoted_seq(&mut frame, &mut headers, SeqNumber::new(5)).unwrap();
+                }
+                assert_consistent(&frame, &headers);
+                let quote = headers.icmp_error().unwrap().quote;
+                assert_eq!(quote.tuple.src_port, 777);
+                let inner = [&quoted[..14], &frame[quote.network_offset..]].concat();
+                let inner_headers = parsed(&inner);
+                assert_eq!(inner_headers.flow_tuple(), Some(quote.tuple));
+                assert_eq!(naive_transport_sum(&inner, &inner_headers, protocol), 0xffff);
+            }
+        }
+    }
+
+    #[test]
+    fn only_errors_have_a_quote() {
+        let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
+        let mut headers = parsed(&frame);
+        let address = suited(&headers, [10, 0, 0, 9], [0; 15]);
+        assert_eq!(
+            quoted_source(&mut frame, &mut headers, address, None),
+            Err(RewriteError::NoSuchField)
+        );
+        let quoted = udp_frame(false, b"");
+        let mut frame = icmp_error_frame(false, 3, 1, [0; 4], &quoted[14..]);
+        let mut headers = parsed(&frame);
+        assert_eq!(
+            quoted_seq(&mut frame, &mut headers, SeqNumber::new(1)),
+            Err(RewriteError::NoSuchField)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn quotes_of_any_length_are_translated(
+            mut frame in icmp_frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX, seq: u32,
+        ) {
+            let mut headers = parsed(&frame);
+            if let Some(quote) = headers.icmp_error().map(|error| error.quote) {
+                let address = suited(&headers, v4, v6);
+                quoted_source(&mut frame, &mut headers, address, Some(port)).unwrap();
+                quoted_destination(&mut frame, &mut headers, address, Some(port)).unwrap();
+                let is_tcp = quote.tcp_seq.is_some();
+                prop_assert_eq!(quoted_seq(&mut frame, &mut headers, SeqNumber::new(seq)).is_ok(), is_tcp);
+                assert_consistent(&frame, &headers);
+                if headers.source().unwrap().is_ipv4() {
+                    let inner = &frame[quote.network_offset..quote.transport_offset];
+                    prop_assert!(Sum::new().add_bytes(inner).is_intact());
+                }
+            }
+        }
+    }
+}

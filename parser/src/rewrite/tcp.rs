@@ -175,3 +175,117 @@ const fn tcp_mut(headers: &mut Headers) -> Result<&mut Tcp, RewriteError> {
         _ => Err(RewriteError::NoSuchField),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::tests::assert_consistent, *};
+    use crate::testing::{built, flags, parsed, segment, tcp_frames, udp_frame};
+
+    fn with_options(options: &[u8]) -> (Vec<u8>, Headers) {
+        let mut segment = segment(false, TcpFlags::SYN, b"payload");
+        segment.options = options;
+        let frame = built(|out| segment.emit(out));
+        let headers = parsed(&frame);
+        (frame, headers)
+    }
+
+    #[test]
+    fn every_block_is_translated_wherever_it_starts() {
+        for padding in [&[1, 1][..], &[1], &[]] {
+            let options =
+                [padding, &[5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff]]
+                    .concat();
+            let (mut frame, mut headers) = with_options(&options);
+            sack_blocks(&mut frame, &mut headers, |block| SackBlock {
+                left: block.left.plus(100),
+                right: block.right.plus(100),
+            })
+            .unwrap();
+            assert_consistent(&frame, &headers);
+            let Some(Ok(TcpOption::Sack(sack))) = headers.tcp_options(&frame).next() else {
+                panic!("no SACK")
+            };
+            let edges =
+                sack.as_slice().iter().map(|block| (block.left.value(), block.right.value()));
+            assert_eq!(edges.collect::<Vec<_>>(), [(101, 102), (105, 99)]);
+        }
+    }
+
+    #[test]
+    fn timestamps_are_translated_behind_an_odd_padding() {
+        let (mut frame, mut headers) = with_options(&[1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+        timestamps(&mut frame, &mut headers, |old| Timestamps {
+            value: old.value + 0x0102_0304,
+            echo: 77,
+        })
+        .unwrap();
+        assert_consistent(&frame, &headers);
+        let stamps = Timestamps { value: 0x0102_0305, echo: 77 };
+        assert_eq!(
+            headers.tcp_options(&frame).collect::<Vec<_>>(),
+            [Ok(TcpOption::Timestamps(stamps))]
+        );
+    }
+
+    #[test]
+    fn unwanted_options_leave_no_trace() {
+        let (mut frame, mut headers) =
+            with_options(&[2, 4, 5, 180, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 30, 4, 0, 0, 3, 3, 7]);
+        let is_unwanted =
+            |option: &TcpOption| matches!(option, TcpOption::FastOpen | TcpOption::Mptcp);
+        blank_options(&mut frame, &mut headers, is_unwanted).unwrap();
+        assert_consistent(&frame, &headers);
+        let left = headers.tcp_options(&frame).collect::<Vec<_>>();
+        assert_eq!(left, [Ok(TcpOption::Mss(1460)), Ok(TcpOption::WindowScale(7))]);
+    }
+
+    #[test]
+    fn a_malformed_option_ends_the_edit_with_a_right_checksum() {
+        let (mut frame, mut headers) = with_options(&[34, 4, 1, 2, 3, 9, 7, 0]);
+        let result = blank_options(&mut frame, &mut headers, |_| true);
+        assert_eq!(result, Err(RewriteError::MalformedOption));
+        assert_consistent(&frame, &headers);
+    }
+
+    #[test]
+    fn only_segments_are_edited() {
+        let mut frame = udp_frame(false, b"hello");
+        let whole = frame.clone();
+        let mut headers = parsed(&frame);
+        let edit = TcpEdit { window: Some(1), ..TcpEdit::default() };
+        assert_eq!(tcp(&mut frame, &mut headers, &edit), Err(RewriteError::NoSuchField));
+        assert_eq!(
+            blank_options(&mut frame, &mut headers, |_| true),
+            Err(RewriteError::NoSuchField)
+        );
+        assert_eq!(frame, whole);
+    }
+
+    proptest! {
+        #[test]
+        fn edits_keep_frame_and_headers_together(
+            mut frame in tcp_frames(),
+            seq: Option<u32>, ack: Option<u32>, flags in prop::option::of(flags()), window: Option<u16>, urgent: Option<u16>,
+            step: u32,
+        ) {
+            let mut headers = parsed(&frame);
+            let before = *headers.tcp().unwrap();
+            let edit = TcpEdit { seq: seq.map(SeqNumber::new), ack: ack.map(SeqNumber::new), flags, window, urgent };
+            tcp(&mut frame, &mut headers, &edit).unwrap();
+            assert_consistent(&frame, &headers);
+            let after = *headers.tcp().unwrap();
+            prop_assert_eq!(after.seq, edit.seq.unwrap_or(before.seq));
+            prop_assert_eq!(after.ack, edit.ack.unwrap_or(before.ack));
+            prop_assert_eq!(after.flags, flags.unwrap_or(before.flags));
+            prop_assert_eq!(after.window, window.unwrap_or(before.window));
+            prop_assert_eq!(after.urgent, urgent.unwrap_or(before.urgent));
+            sack_blocks(&mut frame, &mut headers, |block| {
+                SackBlock { left: block.left.plus(step), right: block.right.plus(step) }
+            }).unwrap();
+            timestamps(&mut frame, &mut headers, |old| Timestamps { value: old.echo, echo: old.value }).unwrap();
+            assert_consistent(&frame, &headers);
+        }
+    }
+}
