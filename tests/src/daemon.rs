@@ -75,6 +75,9 @@ impl Daemon {
         }
         // Until the socket is there, asking fails, and that is no error yet.
         let Ok(status) = self.status() else { return Ok(None) };
+        if status.policy.epoch == 0 && !status.policy.refused.is_empty() {
+            bail!("the first snapshot was refused");
+        }
         let up = status.ports.iter().filter(|port| port.up).count();
         Ok((up == status.ports.len() && up >= pods).then_some(()))
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -30,6 +31,10 @@ pub const NODE: &str = "node";
 const DEATHSTAR: &str = "deathstar";
 /// What a lab's processes get between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the supervisor may take to start.
+const KUBELET_STARTS: Duration = Duration::from_secs(5);
+/// How often it is looked for until then.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long `up` waits for the containers to listen.
 const READY_SECONDS: u64 = 15;
 
@@ -209,7 +214,7 @@ fn start_kubelet(name: &LabName, state: &StateDirectory) -> Result<(), LabError>
     let path = state.logs().join("kubelet.log");
     let log = File::create(&path).map_err(LabError::file("create", &path))?;
     let errors = log.try_clone().map_err(LabError::file("open", &path))?;
-    let child = Command::new(&executable)
+    let mut child = Command::new(&executable)
         .args(["lab", "kubelet", "--name", name.as_str()])
         .current_dir("/")
         .stdin(Stdio::null())
@@ -217,13 +222,20 @@ fn start_kubelet(name: &LabName, state: &StateDirectory) -> Result<(), LabError>
         .stderr(errors)
         .spawn()
         .map_err(LabError::file("run", &executable))?;
-    match i32::try_from(child.id()).ok().and_then(ProcessRecord::of) {
-        Some(record) => write_json(&state.kubelet(), &record),
-        None => Err(LabError::Command {
-            command: format!("{} lab kubelet", executable.display()),
-            problem: format!("it ended at once; see {}", path.display()),
-        }),
+    // It writes its own record, so that it can be found even if we are killed right here.
+    let mut waited = Duration::ZERO;
+    while !state.kubelet().exists() {
+        if waited >= KUBELET_STARTS || !matches!(child.try_wait(), Ok(None)) {
+            let said = fs::read_to_string(&path).unwrap_or_default();
+            return Err(LabError::Command {
+                command: format!("{} lab kubelet", executable.display()),
+                problem: format!("it did not start: {}", said.trim()),
+            });
+        }
+        thread::sleep(LOOK_EVERY);
+        waited += LOOK_EVERY;
     }
+    Ok(())
 }
 
 fn prepare(name: &LabName, target: &str, command: &[OsString]) -> Result<Command, LabError> {

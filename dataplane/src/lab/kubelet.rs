@@ -2,7 +2,7 @@
 //!
 //! It runs as a process of its own (`blastdoor lab kubelet`), detached from the terminal. Two events move it: a
 //! signal (a child died, or it shall end) and the moment at which a container is due again.
-//! Invariant: `containers.json` names every process it started, and on SIGTERM none of them outlives it.
+//! Invariant: `kubelet.json` names it from the start, `containers.json` names every process it started, and on SIGTERM none of them outlives it.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -61,6 +61,9 @@ pub fn run(name: &LabName) -> Result<(), LabError> {
         Err(errno) => return Err(LabError::kernel("detach the supervisor")(errno)),
     }
     let events = signal_events()?;
+    if let Some(own) = i32::try_from(std::process::id()).ok().and_then(ProcessRecord::of) {
+        write_json(&state.kubelet(), &own)?;
+    }
     let mut containers = Vec::new();
     for pod in &plan.pods {
         for container in &pod.containers {

@@ -19,6 +19,7 @@ const PING: &[crate::Program] = &[("ping", "iputils-ping")];
 /// Two servers behind a dual-stack service, a client on routes of its own and two on a shared subnet, a service that
 /// has no backend.
 const CLUSTER: &str = r#"
+apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec:
@@ -26,23 +27,28 @@ spec:
   selector: {app: web}
   ports: [{port: 8080, targetPort: 80}]
 ---
+apiVersion: v1
 kind: Service
 metadata: {name: nobody}
 spec:
   selector: {app: nobody}
   ports: [{port: 80}]
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: web-a, labels: {app: web}}
 spec: {containers: [{name: c, image: starwars, ports: [{containerPort: 80}]}]}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: web-b, labels: {app: web}, annotations: {blastdoor.io/lab-prefix: "24"}}
 spec: {containers: [{name: c, image: starwars, ports: [{containerPort: 80}]}]}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: client, labels: {app: client}}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: near, labels: {app: client}, annotations: {blastdoor.io/lab-prefix: "24"}}
 "#;

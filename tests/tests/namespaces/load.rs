@@ -27,12 +27,14 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// `DIRECTORY` is where nginx finds its configuration.
 const CLUSTER: &str = r#"
+apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec:
   selector: {app: web}
   ports: [{port: 80}]
 ---
+apiVersion: v1
 kind: Pod
 metadata:
   name: web
@@ -40,6 +42,7 @@ metadata:
   annotations: {blastdoor.io/lab-command: "exec nginx -p DIRECTORY -c nginx.conf -e stderr"}
 spec: {containers: [{name: c, image: nginx, ports: [{containerPort: 80}]}]}
 ---
+apiVersion: v1
 kind: Pod
 metadata:
   name: bulk
@@ -47,6 +50,7 @@ metadata:
   annotations: {blastdoor.io/lab-command: "exec iperf3 -s"}
 spec: {containers: [{name: c, image: iperf3, ports: [{containerPort: 5201}]}]}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: client, labels: {app: client}}
 ---

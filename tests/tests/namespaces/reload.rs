@@ -109,17 +109,21 @@ fn bad_snapshot() -> Result<()> {
     star_wars::set_policy(&lab, &daemon, &manifests, Policy::L7)?;
     let epoch = daemon.epoch()?;
     let good = fs::read_to_string(manifests.join("sw_l3_l4_l7_policy.yaml"))?;
+    let mut told = String::new();
     for (bad, reason) in [
         (good.replace("fromEndpoints", "fromEndpoint"), "fromEndpoint"),
         (good.replace("spec:", "spec: ["), ""),
     ] {
         lab.put("policy.yaml", &bad)?;
-        let told = program::wait_for("the refusal in the status", SOON, || {
+        told = program::wait_for("another refusal in the status", SOON, || {
             let refused = daemon.status()?.policy.refused.join("\n");
-            Ok((!refused.is_empty() && refused.contains(reason)).then_some(refused))
+            Ok((!refused.is_empty() && refused != told).then_some(refused))
         })
         .with_context(|| daemon.log_text())?;
-        ensure!(told.contains("policy.yaml"), "the refusal names no file: {told}");
+        ensure!(
+            told.contains("policy.yaml") && told.contains(reason),
+            "the refusal names neither file nor field: {told}"
+        );
         ensure!(daemon.epoch()? == epoch, "a bad snapshot came into force");
         expect_denied(&lab)?;
     }
