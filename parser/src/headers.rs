@@ -266,12 +266,25 @@ impl Headers {
         frame.get(self.payload_offset..self.payload_end())
     }
 
+    /// Bytes of a segment's options.
+    #[must_use]
+    pub fn tcp_options_len(&self) -> usize {
+        self.payload_offset
+            .saturating_sub(self.transport_offset)
+            .saturating_sub(tcp::MIN_HEADER_LEN)
+    }
+
+    /// The option bytes of a segment in the frame these headers were read from; empty for anything else.
+    #[must_use]
+    pub fn tcp_option_bytes<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let start = self.transport_offset.saturating_add(tcp::MIN_HEADER_LEN);
+        self.tcp().and_then(|_| frame.get(start..self.payload_offset)).unwrap_or_default()
+    }
+
     /// The options of a segment in the frame these headers were read from; empty for anything else.
     #[must_use]
     pub fn tcp_options<'a>(&self, frame: &'a [u8]) -> tcp::Options<'a> {
-        let start = self.transport_offset.saturating_add(tcp::MIN_HEADER_LEN);
-        let bytes = self.tcp().and_then(|_| frame.get(start..self.payload_offset));
-        tcp::options(bytes.unwrap_or_default())
+        tcp::options(self.tcp_option_bytes(frame))
     }
 }
 

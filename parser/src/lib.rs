@@ -25,6 +25,7 @@ pub mod ethernet;
 pub mod flow_key;
 pub mod fragment;
 pub mod headers;
+pub mod http;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;
@@ -33,6 +34,7 @@ pub mod ndp;
 pub mod network;
 pub mod quote;
 pub mod rewrite;
+pub mod stream;
 pub mod tcp;
 pub mod udp;
 

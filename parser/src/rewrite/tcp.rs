@@ -59,6 +59,24 @@ pub fn tcp(frame: &mut [u8], headers: &mut Headers, edit: &TcpEdit) -> Result<()
     carry_on(frame, headers, ChecksumField::Tcp, change)
 }
 
+/// Writes other options over those of the segment; both have the same length, so that no byte moves.
+///
+/// # Errors
+/// The frame is not the headers' own, not TCP, or has options of another length.
+pub fn options(
+    frame: &mut [u8],
+    headers: &mut Headers,
+    options: &[u8],
+) -> Result<(), RewriteError> {
+    check(frame, headers)?;
+    tcp_mut(headers)?;
+    if headers.tcp_options_len() != options.len() {
+        return Err(RewriteError::NoSuchField);
+    }
+    let change = replace(frame, headers.transport_offset, tcp::MIN_HEADER_LEN, options)?;
+    carry_on(frame, headers, ChecksumField::Tcp, change)
+}
+
 /// Passes every selective acknowledgement through `translate`.
 ///
 /// # Errors
