@@ -23,7 +23,8 @@ fn read(criterion: &mut Criterion) {
         });
         group.bench_function(format!("parse and key/{name}"), |bencher| {
             bencher.iter(|| {
-                let tuple = Headers::parse(black_box(&frame)).ok().and_then(|headers| headers.flow_tuple());
+                let tuple =
+                    Headers::parse(black_box(&frame)).ok().and_then(|headers| headers.flow_tuple());
                 tuple.map(|tuple| FlowKey::of(&tuple))
             });
         });
@@ -62,7 +63,14 @@ fn edit(criterion: &mut Criterion) {
         group.bench_function(format!("service/{name}"), |bencher| {
             bencher.iter_batched_ref(
                 || headers,
-                |headers| rewrite::destination(black_box(&mut frame), headers, black_box(address), Some(8080)),
+                |headers| {
+                    rewrite::destination(
+                        black_box(&mut frame),
+                        headers,
+                        black_box(address),
+                        Some(8080),
+                    )
+                },
                 BatchSize::SmallInput,
             );
         });

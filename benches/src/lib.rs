@@ -9,12 +9,14 @@ use parser::{
 };
 
 /// A request as curl sends it, of 70 to 80 bytes with most host names.
-pub const REQUEST: &[u8] = b"POST /v1/request-landing HTTP/1.1\r\nHost: deathstar\r\nUser-Agent: curl/7.88.1\r\n\r\n";
+pub const REQUEST: &[u8] =
+    b"POST /v1/request-landing HTTP/1.1\r\nHost: deathstar\r\nUser-Agent: curl/7.88.1\r\n\r\n";
 
 /// A TCP segment with timestamps from one pod to another.
 #[must_use]
 pub fn segment(is_ipv6: bool, payload: &[u8]) -> Vec<u8> {
-    let (source, destination) = if is_ipv6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
+    let (source, destination) =
+        if is_ipv6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
     let options = Timestamps { value: 1, echo: 2 }.to_option();
     let segment = Segment {
         envelope: Envelope {

@@ -504,7 +504,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reset_takes_the_number_rfc_9293_says(is_ipv6: bool, flags in flags(), payload in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn a_reset_takes_the_number_rfc_9293_says(
+            is_ipv6: bool,
+            flags in flags(),
+            payload in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
             let frame = tcp_frame(is_ipv6, flags, &payload);
             let headers = parsed(&frame);
             let mut out = [0; 200];

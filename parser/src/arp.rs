@@ -184,7 +184,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_emitted_is_read_back(
-            reply: bool, mut sender_mac: [u8; 6], sender_ip: [u8; 4], target_mac: [u8; 6], target_ip: [u8; 4],
+            reply: bool,
+            mut sender_mac: [u8; 6],
+            sender_ip: [u8; 4],
+            target_mac: [u8; 6],
+            target_ip: [u8; 4],
         ) {
             sender_mac[0] &= 0xfe;
             let arp = Arp {

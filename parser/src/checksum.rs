@@ -32,6 +32,7 @@ impl Sum {
 
     /// The sum over everything so far, and then `bytes`.
     #[must_use]
+    #[inline]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {
         let words = sum_words(bytes);
         let words = if self.odd { words.swap_bytes() } else { words };
@@ -78,26 +79,47 @@ const fn add(a: u16, b: u16) -> u16 {
 /// The sum over `bytes` from an even place on; a last odd byte is the high half of a word (RFC 1071
 /// §1).
 ///
-/// Bytes are added as little words of the machine and swapped at the end, which the sum's
-/// arithmetic permits (RFC 1071 §2B); 32-bit words into a 64-bit lane leave room for 2^32 additions
-/// before a carry could be lost.
+/// Words are added as the machine reads them and swapped at the end, and four of them at a time,
+/// both of which the sum's arithmetic permits (RFC 1071 §2); independent lanes let additions
+/// overlap. What is left over is at most one word of each smaller size.
+#[inline]
 fn sum_words(bytes: &[u8]) -> u16 {
-    let (chunks, rest) = bytes.as_chunks::<4>();
-    let mut lane = 0_u64;
-    for chunk in chunks {
-        lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*chunk)));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut lanes = [0; 4];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane = add_wide(*lane, u64::from_ne_bytes(*word));
+        }
     }
-    let mut tail = [0; 4];
-    if let Some(tail) = tail.get_mut(..rest.len()) {
-        tail.copy_from_slice(rest);
+    let [a, b, c, d] = lanes;
+    let mut sum = add_wide(add_wide(a, b), add_wide(c, d));
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        sum = add_wide(sum, u64::from_ne_bytes(*word));
     }
-    lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(tail)));
-    u16::from_be(fold(lane))
+    let (halves, rest) = rest.as_chunks::<4>();
+    for half in halves {
+        sum = add_wide(sum, u64::from(u32::from_ne_bytes(*half)));
+    }
+    let (quarters, rest) = rest.as_chunks::<2>();
+    for quarter in quarters {
+        sum = add_wide(sum, u64::from(u16::from_ne_bytes(*quarter)));
+    }
+    if let [last] = rest {
+        sum = add_wide(sum, u64::from(u16::from_ne_bytes([*last, 0])));
+    }
+    u16::from_be(fold(sum))
 }
 
-/// Adds the four 16-bit parts of a number, carries included.
-const fn fold(lane: u64) -> u16 {
-    let [a, b, c, d, e, f, g, h] = lane.to_ne_bytes();
+/// [`add`] for four words at once: a carry out of the top comes back at the bottom.
+const fn add_wide(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum.wrapping_add(carry as u64)
+}
+
+/// Adds the four words of a wide sum.
+const fn fold(sum: u64) -> u16 {
+    let [a, b, c, d, e, f, g, h] = sum.to_ne_bytes();
     let low = add(u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
     add(low, add(u16::from_ne_bytes([e, f]), u16::from_ne_bytes([g, h])))
 }
@@ -115,6 +137,7 @@ impl Change {
     pub const NONE: Self = Self(0);
 
     /// `old` bytes became `new` ones, of the same length, at an even place of the range.
+    #[inline]
     pub fn of(old: &[u8], new: &[u8]) -> Self {
         Self(add(!sum_words(old), sum_words(new)))
     }
@@ -438,7 +461,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fast_sum_equals_the_slow_one(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts: [prop::sample::Index; 3]) {
+        fn fast_sum_equals_the_slow_one(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cuts: [prop::sample::Index; 3],
+        ) {
             prop_assert_eq!(Sum::new().add_bytes(&bytes).value(), naive_sum(&bytes));
             let mut cuts = cuts.map(|cut| cut.index(bytes.len() + 1));
             cuts.sort_unstable();
@@ -463,7 +489,12 @@ mod tests {
         }
 
         #[test]
-        fn updates_of_all_widths_equal_a_fresh_sum(before: [u8; 16], word: u16, long: u32, all: u128) {
+        fn updates_of_all_widths_equal_a_fresh_sum(
+            before: [u8; 16],
+            word: u16,
+            long: u32,
+            all: u128,
+        ) {
             let sum = |bytes: &[u8]| !naive_sum(&[&[0, 6], bytes].concat());
             let with = |new: &[u8]| sum(&[new, &before[new.len()..]].concat());
             let [a, b, c, d, ..] = before;
@@ -497,7 +528,10 @@ mod tests {
         }
 
         #[test]
-        fn buffers_may_be_cut_anywhere_behind_the_headers(frame in tcp_frames(), cuts: [prop::sample::Index; 2]) {
+        fn buffers_may_be_cut_anywhere_behind_the_headers(
+            frame in tcp_frames(),
+            cuts: [prop::sample::Index; 2],
+        ) {
             let whole = frame.clone();
             let mut frame = frame;
             let headers = leave_to_hardware(&mut frame);

@@ -407,8 +407,13 @@ mod tests {
     proptest! {
         #[test]
         fn segments_are_read_back(
-            envelope in envelopes(), ports in (1..=u16::MAX, 1..=u16::MAX), numbers: [u32; 2], window: u16,
-            flags in flags(), options in tcp_options(), payload in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            ports in (1..=u16::MAX, 1..=u16::MAX),
+            numbers: [u32; 2],
+            window: u16,
+            flags in flags(),
+            options in tcp_options(),
+            payload in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let segment = Segment {
                 envelope,
@@ -436,7 +441,10 @@ mod tests {
 
         #[test]
         fn datagrams_are_read_back(
-            envelope in envelopes(), src_port: u16, dst_port in 1..=u16::MAX, payload in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            src_port: u16,
+            dst_port in 1..=u16::MAX,
+            payload in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let frame = built(|out| Datagram { envelope, src_port, dst_port, payload: &payload }.emit(out));
             let headers = parsed(&frame);
@@ -449,7 +457,10 @@ mod tests {
 
         #[test]
         fn echo_requests_are_read_back(
-            envelope in envelopes(), identifier: u16, sequence: u16, data in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            identifier: u16,
+            sequence: u16,
+            data in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let frame = built(|out| echo_request(envelope, identifier, sequence, &data, out));
             let headers = parsed(&frame);

@@ -182,7 +182,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_emitted_is_read_back(destination: [u8; 6], mut source: [u8; 6], ethertype in 0x0600u16..0x8100) {
+        fn what_is_emitted_is_read_back(
+            destination: [u8; 6],
+            mut source: [u8; 6],
+            ethertype in 0x0600u16..0x8100,
+        ) {
             source[0] &= 0xfe;
             let header = Ethernet {
                 destination: MacAddress(destination),

@@ -118,7 +118,11 @@ mod tests {
         ) {
             let destination = if is_ipv6 { IpAddr::from(destination) } else { IpAddr::from([10, 0, 0, destination[0]]) };
             let there = FlowTuple {
-                source: IpAddr::from(source), destination, protocol: Protocol::UDP, src_port, dst_port,
+                source: IpAddr::from(source),
+                destination,
+                protocol: Protocol::UDP,
+                src_port,
+                dst_port,
             };
             let back = there.reversed();
             prop_assert_eq!(FlowKey::of(&there).0, FlowKey::of(&back).0);

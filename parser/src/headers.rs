@@ -1,8 +1,8 @@
 //! Ethernet to L4 in one walk.
 //!
 //! ```text
-//! frame   | Ethernet | IPv4 + options, or IPv6 + extension headers | TCP + options, UDP, ICMP | payload | padding |
-//!         0          14 = network_offset                           transport_offset           payload_offset
+//! | Ethernet | IPv4 + options, or IPv6 + chain | TCP + options, UDP, ICMP | payload | padding |
+//! 0          14 = network_offset               transport_offset           payload_offset
 //! ```
 //!
 //! A frame arrives and is not touched; a small value with what the headers say, and where they
@@ -274,7 +274,8 @@ impl Headers {
             .saturating_sub(tcp::MIN_HEADER_LEN)
     }
 
-    /// The option bytes of a segment in the frame these headers were read from; empty for anything else.
+    /// The option bytes of a segment in the frame these headers were read from; empty for anything
+    /// else.
     #[must_use]
     pub fn tcp_option_bytes<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         let start = self.transport_offset.saturating_add(tcp::MIN_HEADER_LEN);

@@ -233,6 +233,7 @@ fn check(frame: &[u8], headers: &Headers) -> Result<(), RewriteError> {
 }
 
 /// Overwrites bytes at `start + offset` and says what that changes in a sum that begins at `start`.
+#[inline]
 fn replace(
     frame: &mut [u8],
     start: usize,
@@ -397,7 +398,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edits_keep_frame_and_headers_together(mut frame in frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+        fn edits_keep_frame_and_headers_together(
+            mut frame in frames(),
+            v4: [u8; 4],
+            v6: [u8; 15],
+            port in 1..=u16::MAX,
+        ) {
             let mut headers = parsed(&frame);
             macs(&mut frame, &mut headers, SERVER_MAC, CLIENT_MAC).unwrap();
             assert_consistent(&frame, &headers);
@@ -421,7 +427,12 @@ mod tests {
         }
 
         #[test]
-        fn translating_there_and_back_restores_the_frame(mut frame in tcp_frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+        fn translating_there_and_back_restores_the_frame(
+            mut frame in tcp_frames(),
+            v4: [u8; 4],
+            v6: [u8; 15],
+            port in 1..=u16::MAX,
+        ) {
             let whole = frame.clone();
             let mut headers = parsed(&frame);
             let before = headers.flow_tuple().unwrap();

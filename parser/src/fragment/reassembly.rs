@@ -532,7 +532,9 @@ mod tests {
 
         #[test]
         fn any_order_of_honest_fragments_is_put_right(
-            lengths in prop::collection::vec(1..5_u16, 1..8), last in 1..9_usize, seed: [prop::sample::Index; 8],
+            lengths in prop::collection::vec(1..5_u16, 1..8),
+            last in 1..9_usize,
+            seed: [prop::sample::Index; 8],
         ) {
             let mut pieces = Vec::new();
             let mut offset = 0;

@@ -59,7 +59,8 @@ pub fn tcp(frame: &mut [u8], headers: &mut Headers, edit: &TcpEdit) -> Result<()
     carry_on(frame, headers, ChecksumField::Tcp, change)
 }
 
-/// Writes other options over those of the segment; both have the same length, so that no byte moves.
+/// Writes other options over those of the segment; both have the same length, so that no byte
+/// moves.
 ///
 /// # Errors
 /// The frame is not the headers' own, not TCP, or has options of another length.
@@ -270,7 +271,11 @@ mod tests {
         #[test]
         fn edits_keep_frame_and_headers_together(
             mut frame in tcp_frames(),
-            seq: Option<u32>, ack: Option<u32>, flags in prop::option::of(flags()), window: Option<u16>, urgent: Option<u16>,
+            seq: Option<u32>,
+            ack: Option<u32>,
+            flags in prop::option::of(flags()),
+            window: Option<u16>,
+            urgent: Option<u16>,
             step: u32,
         ) {
             let mut headers = parsed(&frame);
