@@ -543,6 +543,20 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_first_fragment_names_its_flow_and_a_later_one_does_not() {
+        let whole = tcp_frame(true, TcpFlags::ACK, &[0; 60]);
+        let error_about = |place: u8| {
+            let mut quote =
+                [&whole[14..54], &[6, 0, 0, place, 0, 0, 0, 7], &whole[54..126]].concat();
+            (quote[5], quote[6]) = (80, 44);
+            Headers::parse(&icmp_error_frame(true, 3, 0, [0; 4], &quote))
+        };
+        let headers = error_about(1).unwrap();
+        assert_eq!(Some(headers.icmp_error().unwrap().quote.tuple), parsed(&whole).flow_tuple());
+        assert_eq!(error_about(17), Err(ParseError::IcmpQuoteUnusable));
+    }
+
+    #[test]
     fn a_first_buffer_must_hold_the_headers_but_not_the_payload() {
         let mut with_options = segment(false, TcpFlags::ACK, &[0; 5000]);
         with_options.options = &[1; 12];

@@ -393,6 +393,13 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_without_bytes_is_no_piece() {
+        let mut reassembler = Reassembler::new(LIMITS);
+        let refused = Refused(vec![1], Refusal::Overlap);
+        assert_eq!(insert(&mut reassembler, key(1, 7), (8, 0, true), 1), refused);
+    }
+
+    #[test]
     fn packets_that_differ_in_any_part_of_the_key_are_apart() {
         let mut reassembler = Reassembler::new(LIMITS);
         let other_protocol = FragmentKey { protocol: Protocol::TCP, ..key(1, 7) };
