@@ -289,7 +289,8 @@ impl Daemon {
         let peer = host.peer();
         match self.netlink.interface(&host.interface) {
             Err(error) if error.is_missing() => {
-                self.netlink.make_veth(&host.interface, &peer, host.mtu)?
+                let queues = u32::try_from(self.hands.len()).unwrap_or(1);
+                self.netlink.make_veth(&host.interface, &peer, host.mtu, queues)?
             }
             other => drop(other?),
         }

@@ -346,3 +346,6 @@ impl<P: Port> Worker<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
