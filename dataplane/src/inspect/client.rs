@@ -156,7 +156,6 @@ impl Stream {
             self.fin_sent |= passes_fin;
             true
         };
-        self.drain_client_holes(received, around);
         self.serve(around);
         match passed.answer {
             Answer::None => {}
@@ -388,6 +387,8 @@ impl Stream {
         let len = end.saturating_sub(self.frontier);
         self.up.splice.cut(self.frontier, len);
         self.frontier = self.frontier.max(end);
+        // Early copies of what is cut out must not be taken for bytes that the framing has released.
+        self.client_holes.forget_to(end);
         self.up.high = self.up.high.max(self.frontier);
         self.owned_to = self.owned_to.max(self.frontier);
         self.up.splice.settle(self.up.una);
@@ -405,6 +406,38 @@ impl Stream {
     /// Reads on in what is held, as far as it goes, and sends what was released.
     pub(super) fn serve<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) {
         self.place_answer(around);
+        loop {
+            self.read_held(around);
+            if !self.take_early() {
+                break;
+            }
+        }
+        self.flush_kept(around);
+        if self.phase == Phase::Open
+            && self.up.fin != NEVER
+            && !self.fin_sent
+            && self.fin_may_pass()
+        {
+            let draft = self.segment_to(
+                Side::Server,
+                self.up.splice.forward(self.up.fin),
+                Flags::FIN.with(Flags::ACK),
+            );
+            draft.send(&[], self, around.sink);
+            self.up.high = self.up.high.max(self.up.fin.saturating_add(1));
+            self.fin_sent = true;
+        }
+        if self.phase != Phase::Closed && self.client_may_be_told() > self.up.told {
+            self.acknowledge_to_client(around.sink);
+        }
+        if self.owes_server() {
+            self.kept_clock.start(around.now, around.limits);
+        }
+        self.watch(around.now, around.limits);
+    }
+
+    /// Reads requests out of what is held.
+    fn read_held<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) {
         while self.held > 0 && self.phase == Phase::Open {
             if self.requests.is_over() {
                 let end = self.frontier.saturating_add(self.held as u64);
@@ -457,27 +490,6 @@ impl Stream {
                 }
             }
         }
-        if self.phase == Phase::Open
-            && self.up.fin != NEVER
-            && !self.fin_sent
-            && self.fin_may_pass()
-        {
-            let draft = self.segment_to(
-                Side::Server,
-                self.up.splice.forward(self.up.fin),
-                Flags::FIN.with(Flags::ACK),
-            );
-            draft.send(&[], self, around.sink);
-            self.up.high = self.up.high.max(self.up.fin.saturating_add(1));
-            self.fin_sent = true;
-        }
-        if self.phase != Phase::Closed && self.client_may_be_told() > self.up.told {
-            self.acknowledge_to_client(around.sink);
-        }
-        if self.owes_server() {
-            self.kept_clock.start(around.now, around.limits);
-        }
-        self.watch(around.now, around.limits);
     }
 
     /// Whether held bytes wait for more bytes of the client, not for the server.
@@ -493,38 +505,29 @@ impl Stream {
             && self.first_unsent().is_none()
     }
 
-    /// Early bytes whose time has come. `received` is the end of the segment that closed the hole.
-    fn drain_client_holes<J: Judge, S: Sink>(
-        &mut self,
-        received: u64,
-        around: &mut Around<'_, J, S>,
-    ) {
-        let mut known = received;
-        loop {
-            if self.phase != Phase::Open {
-                self.client_holes.clear();
-                return;
-            }
-            let held_end = self.frontier.saturating_add(self.held as u64);
-            let Some((start, bytes)) = self.client_holes.take_before(held_end) else { return };
-            let end = start.saturating_add(bytes.len() as u64);
-            let from = start.max(known);
-            known = known.max(end);
-            // What the framing has decided meanwhile goes out at once; it was reported as received.
-            let decided = end.min(self.frontier);
-            if from < decided {
-                let range = part(start, bytes.len(), from, decided);
-                self.kept.append(from, bytes.get(range).unwrap_or_default(), true);
-                self.owned_to = self.owned_to.max(decided);
-                self.flush_kept(around);
-            }
-            let undecided = from.max(held_end);
-            if undecided < end {
-                let range = part(start, bytes.len(), undecided, end);
-                self.hold(bytes.get(range).unwrap_or_default());
-                self.serve(around);
-            }
+    /// Takes in early bytes whose time has come; false when there are none.
+    fn take_early(&mut self) -> bool {
+        if self.phase != Phase::Open {
+            self.client_holes.clear();
+            return false;
         }
+        let held_end = self.frontier.saturating_add(self.held as u64);
+        let Some((start, bytes)) = self.client_holes.take_before(held_end) else { return false };
+        let end = start.saturating_add(bytes.len() as u64);
+        let from = start.max(self.kept.end());
+        // What the framing has decided meanwhile goes out as it is; it was reported to the client as received.
+        let decided = end.min(self.frontier);
+        if from < decided {
+            let range = part(start, bytes.len(), from, decided);
+            self.kept.append(from, bytes.get(range).unwrap_or_default(), true);
+            self.owned_to = self.owned_to.max(decided);
+        }
+        let undecided = from.max(held_end);
+        if undecided < end {
+            let range = part(start, bytes.len(), undecided, end);
+            self.hold(bytes.get(range).unwrap_or_default());
+        }
+        true
     }
 
     /// The first released byte of our keeping that waits for the server's window: what follows must queue behind it.

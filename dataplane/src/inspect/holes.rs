@@ -134,6 +134,24 @@ impl Holes {
         Some((part.start, part.bytes))
     }
 
+    /// Forgets what lies before `position`.
+    pub(super) fn forget_to(&mut self, position: u64) {
+        while let Some(part) = self.parts.first_mut().filter(|part| part.start < position) {
+            let gone = usize::try_from(position - part.start).unwrap_or(usize::MAX);
+            if gone >= part.bytes.len() {
+                self.bytes -= part.bytes.len();
+                self.parts.remove(0);
+            } else {
+                part.bytes.drain(..gone);
+                part.start = position;
+                self.bytes -= gone;
+            }
+        }
+        if self.parts.is_empty() {
+            self.parts = Vec::new();
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

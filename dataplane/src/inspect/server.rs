@@ -7,7 +7,7 @@ use super::{
     options::{OptionBytes, Options},
     outbox::Portion,
     responses::News,
-    stream::{Around, Phase, Stream, part},
+    stream::{Around, Phase, Stream, answer_with_reset, part},
 };
 
 impl Stream {
@@ -18,8 +18,8 @@ impl Stream {
         around: &mut Around<'_, J, S>,
     ) -> Result<Disposition, StreamDrop> {
         if self.server_reset {
-            // It has not heard yet that we left.
-            self.send_reset(Side::Server, around.sink);
+            // It has not heard yet that we left: repeat it, with the number that it expects.
+            answer_with_reset(segment, around.sink);
             return Err(StreamDrop::AfterClose);
         }
         let has_fin = segment.flags.has(Flags::FIN);
@@ -59,7 +59,8 @@ impl Stream {
         let spliced = !self.down.splice.is_identity();
         let from = if spliced && after > start { start.max(self.down.told) } else { start };
         let to = end.min(self.down.splice.run_end(from)).max(from.min(end));
-        let whole = to == end;
+        // A FIN belongs right behind its data; where an answer of ours stands between them, it comes alone.
+        let whole = to == end && self.down.splice.run_end(from) > end;
         let mut news = News::default();
         if !segment.payload.is_empty() && self.phase == Phase::Open {
             news = self.read_responses(segment.payload, start, to, around)?;
@@ -225,7 +226,10 @@ impl Stream {
 
     /// Whether an answer of ours would stand right after `end`, the end of what the server has sent.
     fn answer_has_place(&self, end: u64) -> bool {
-        self.outstanding.is_empty()
+        // A server that is to be reset must have everything that was released to it.
+        let served = !self.pending.is_some_and(|reply| reply.close) || self.up.una >= self.up.sent();
+        served
+            && self.outstanding.is_empty()
             && self.responses.between_messages()
             && self.responses.frontier == end
             && self.down.fin == NEVER

@@ -230,7 +230,10 @@ impl Stream {
     ) -> Disposition {
         let mut around = Around { now, limits, judge, sink };
         let outcome = match self.phase {
-            Phase::Closed => self.after_close(segment, around.sink),
+            Phase::Closed => {
+                answer_with_reset(segment, around.sink);
+                Err(StreamDrop::Closed)
+            }
             Phase::Opening => self.opening(segment, around.sink),
             Phase::Open | Phase::Closing => self.established(segment, &mut around),
         };
@@ -321,19 +324,6 @@ impl Stream {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         }
-    }
-
-    /// A tombstone: nothing passes, and whoever still speaks hears that it is over.
-    fn after_close<S: Sink>(
-        &mut self,
-        segment: &Segment<'_>,
-        sink: &mut S,
-    ) -> Result<Disposition, StreamDrop> {
-        if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
-            // RFC 9293 §3.10.7.1: exactly what the sender takes for valid.
-            sink.inject(segment.from, bare(segment.ack, SeqNumber(0), Flags::RST));
-        }
-        Err(StreamDrop::Closed)
     }
 
     fn opening<S: Sink>(
@@ -774,6 +764,13 @@ fn window(bytes: u64, shift: u8) -> u16 {
 /// A segment without payload, options and window.
 fn bare(seq: SeqNumber, ack: SeqNumber, flags: Flags) -> NewSegment<'static> {
     NewSegment { seq, ack, flags, window: 0, options: &[], payload: &[] }
+}
+
+/// A tombstone's answer: whoever still speaks hears that it is over (RFC 9293 §3.10.7.1), in exactly the number that it expects.
+pub(super) fn answer_with_reset<S: Sink>(segment: &Segment<'_>, sink: &mut S) {
+    if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
+        sink.inject(segment.from, bare(segment.ack, SeqNumber(0), Flags::RST));
+    }
 }
 
 fn read_options(segment: &Segment<'_>) -> Result<Options, StreamDrop> {
