@@ -1,3 +1,24 @@
-//! Carries frames.
+//! Carries frames: the UMEM and its ports, the workers and their verdicts, connections and services, and the control plane that
+//! feeds them. The packet's journey is told in `docs/architecture.md`.
+//!
+//! ```text
+//!   umem/        frames with an owner, ports              control/    snapshot, ports, socket, status
+//!   worker/      the loop: judge, carry out               world.rs    what workers read and never change
+//!   connection/  both directions of a flow                flow.rs     what observers see
+//!   inspect/     TCP bytes to judged requests             service.rs  ClusterIP to endpoint
+//!   lab/         a small cluster in network namespaces
+//! ```
 
+pub mod config;
+pub mod connection;
+pub mod control;
+pub mod counters;
+pub mod drop_reason;
+pub mod flow;
 pub mod inspect;
+pub mod lab;
+pub mod reply;
+pub mod service;
+pub mod umem;
+pub mod worker;
+pub mod world;

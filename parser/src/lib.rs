@@ -1,5 +1,43 @@
-//! Reads bytes. Filled by the parser work.
+//! Reads and writes the bytes of frames, Ethernet to HTTP/1.1, in place.
+//!
+//! What arrives is a slice that someone else owns; what leaves is a small value, or a named reason why the bytes cannot be
+//! read in exactly one way. Nothing here does I/O, reads a clock, allocates or panics.
+//!
+//! ```text
+//! headers::Headers::parse   Ethernet -> L4 in one walk     emit      frames from nothing
+//! tcp::options              when asked for                 answer    frames that answer a frame
+//! flow_key                  the flow, the connection       rewrite   edits in place, checksums kept right
+//! checksum                  sums, and changes of sums      arp       both ways
+//! fragment                  where parts wait for the whole
+//! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod bytes;
+mod error;
+
+pub mod answer;
+pub mod arp;
+pub mod checksum;
+pub mod emit;
+pub mod ethernet;
+pub mod flow_key;
+pub mod fragment;
+pub mod headers;
 pub mod http;
+pub mod icmp;
+pub mod icmpv6;
+pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
+pub mod network;
+pub mod quote;
+pub mod rewrite;
 pub mod stream;
+pub mod tcp;
+pub mod udp;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::{EmitError, ParseError, RewriteError};

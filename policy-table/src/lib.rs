@@ -1,2 +1,36 @@
-//! Knows policies.
+//! Knows policies, never sees a packet.
+//!
+//! ```text
+//! files ─ Snapshot::load ─ Snapshot ─┬─ Table::compile ─ Table ── judge, judge_http     (constant time, on the packet path)
+//!                                    └─ oracle                                          (slow, obvious, in the tests)
+//! ```
+//! Arrives: the Kubernetes and Cilium objects people already have. Leaves: a [`Table`], immutable, shared by `Arc`, that
+//! says who may talk to whom and what they may say. Invariants: a policy that cannot be enforced as written is refused
+//! with its place, never taken in part; whatever is unknown is denied; nothing here does I/O but [`Snapshot::load`], and
+//! nothing on the judging side locks or fails, or allocates once its automata are warm.
 #![forbid(unsafe_code)]
+
+mod compile;
+mod explain;
+mod http;
+mod identity;
+pub mod label;
+mod lint;
+pub mod oracle;
+pub mod rule;
+pub mod selector;
+pub mod snapshot;
+mod table;
+mod verdict;
+
+pub use explain::{Explanation, Miss, Outcome, Side, explain};
+pub use http::HttpScratch;
+pub use identity::{Identities, Identity};
+pub use lint::{Finding, lint};
+pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
+pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
+pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
+pub use verdict::{
+    Access, Cause, Denial, EndpointIndex, Flow, Grounds, HeaderFields, HttpAccess, HttpRequest,
+    HttpVerdict, MatchType, Peer, RuleId,
+};

@@ -1,1 +1,11 @@
-//! To come.
+//! What the demo and the namespace tests stand on: a lab, a daemon in it, and real clients in its pods.
+//!
+//! Everything goes through the command line, as a user's hands would: `blastdoor lab up`, `blastdoor run`,
+//! `blastdoor status`. Invariant: what a value of this crate started, its end stops.
+
+pub mod client;
+pub mod daemon;
+pub mod lab;
+pub mod program;
+pub mod star_wars;
+pub mod status;

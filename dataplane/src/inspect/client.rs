@@ -235,8 +235,11 @@ impl Stream {
         let from = self.up.splice.skip_cut(start.max(self.known()));
         let decided = received.min(self.frontier);
         let queue = self.first_unsent().unwrap_or(NEVER);
-        let run =
-            decided.min(self.up.splice.run_end(from)).min(self.up.sender_edge()).min(queue).max(from);
+        let run = decided
+            .min(self.up.splice.run_end(from))
+            .min(self.up.sender_edge())
+            .min(queue)
+            .max(from);
         if from < run {
             passed.keep = part(start, len, from, run);
         }
@@ -532,7 +535,10 @@ impl Stream {
 
     /// The first released byte of our keeping that waits for the server's window: what follows must queue behind it.
     fn first_unsent(&self) -> Option<u64> {
-        self.kept.owned_from(self.unsent, 1).map(|(start, _)| start).filter(|&start| start < self.frontier)
+        self.kept
+            .owned_from(self.unsent, 1)
+            .map(|(start, _)| start)
+            .filter(|&start| start < self.frontier)
     }
 
     /// Sends released bytes of our keeping, as far as the server's window allows.
@@ -540,7 +546,8 @@ impl Stream {
         let kept = core::mem::take(&mut self.kept);
         while let Some((start, bytes)) = kept.owned_from(self.unsent, self.room()) {
             let position = self.up.splice.forward(start);
-            let room = self.up.edge.saturating_sub(position).min(self.frontier.saturating_sub(start));
+            let room =
+                self.up.edge.saturating_sub(position).min(self.frontier.saturating_sub(start));
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
             if bytes.is_empty() {
@@ -558,7 +565,8 @@ impl Stream {
         let kept = core::mem::take(&mut self.kept);
         let bytes = kept.from(una, self.room());
         let released = usize::try_from(self.frontier.saturating_sub(una)).unwrap_or(usize::MAX);
-        let window = usize::try_from(self.up.edge.saturating_sub(self.up.una)).unwrap_or(usize::MAX).max(1);
+        let window =
+            usize::try_from(self.up.edge.saturating_sub(self.up.una)).unwrap_or(usize::MAX).max(1);
         let bytes = bytes.get(..bytes.len().min(released).min(window)).unwrap_or_default();
         if !bytes.is_empty() {
             self.send_to_server(una, bytes, sink);

@@ -221,9 +221,8 @@ impl Requests {
     fn deny(&mut self, head: &RequestHead<'_>, bytes: &[u8], limits: &Limits) -> Step {
         let content = match head.framing {
             BodyFraming::None => Some(0),
-            BodyFraming::Length(length) => {
-                Some(length).filter(|&length| length <= limits.denied_body && !head.expects_continue)
-            }
+            BodyFraming::Length(length) => Some(length)
+                .filter(|&length| length <= limits.denied_body && !head.expects_continue),
             BodyFraming::Chunked => None,
         };
         self.last = self.last || !head.persistent || content.is_none();

@@ -228,7 +228,8 @@ impl Endpoint {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.state == State::Reset || (self.peer_finished && self.fin_queued && self.all_acknowledged())
+        self.state == State::Reset
+            || (self.peer_finished && self.fin_queued && self.all_acknowledged())
     }
 
     /// Sends what the windows allow.
@@ -325,7 +326,8 @@ impl Endpoint {
                 State::SynSent => self.emit(now, 0, Flags::SYN, Vec::new()),
                 State::SynReceived => self.emit(now, 0, Flags::SYN.with(Flags::ACK), Vec::new()),
                 State::Established if self.una < self.total() => {
-                    let room = (self.peer_edge.saturating_sub(self.una)).clamp(1, self.room() as u64);
+                    let room =
+                        (self.peer_edge.saturating_sub(self.una)).clamp(1, self.room() as u64);
                     self.recover = self.next;
                     self.send_range(now, self.una, (self.una + room).min(self.end_of_stream()));
                     // Go back: everything not reported is sent again as the window allows.
@@ -344,7 +346,11 @@ impl Endpoint {
         match self.state {
             State::Reset | State::Closed => {
                 if !flags.has(Flags::RST) && flags.has(Flags::ACK) {
-                    self.out.push(Packet { seq: packet.ack, flags: Flags::RST, ..Packet::default() });
+                    self.out.push(Packet {
+                        seq: packet.ack,
+                        flags: Flags::RST,
+                        ..Packet::default()
+                    });
                 }
                 return;
             }
@@ -381,7 +387,10 @@ impl Endpoint {
                     self.rto_due = None;
                     self.emit(now, 1, Flags::ACK, Vec::new());
                     self.push(now);
-                } else if flags.has(Flags::RST) && flags.has(Flags::ACK) && packet.ack == self.seq(1) {
+                } else if flags.has(Flags::RST)
+                    && flags.has(Flags::ACK)
+                    && packet.ack == self.seq(1)
+                {
                     self.state = State::Reset;
                 }
                 return;
@@ -389,7 +398,9 @@ impl Endpoint {
             State::SynReceived | State::Established => {}
         }
         let start = self.peer_offset(packet.seq);
-        let length = packet.payload.len() as i64 + i64::from(flags.has(FIN)) + i64::from(flags.has(Flags::SYN));
+        let length = packet.payload.len() as i64
+            + i64::from(flags.has(FIN))
+            + i64::from(flags.has(Flags::SYN));
         let edge = self.advertised as i64;
         if flags.has(Flags::RST) {
             if start == self.rcv_next as i64 {
@@ -450,7 +461,9 @@ impl Endpoint {
                 self.complaints.push(format!("SACK {left}..{right}, sent only {}", self.max_sent));
             } else if left >= self.una as i64 {
                 let (mut left, mut right) = (left as u64, right as u64);
-                while let Some((&l, &r)) = self.sacked.range(..=right).next_back().filter(|(_, r)| **r >= left) {
+                while let Some((&l, &r)) =
+                    self.sacked.range(..=right).next_back().filter(|(_, r)| **r >= left)
+                {
                     self.sacked.remove(&l);
                     left = left.min(l);
                     right = right.max(r);
@@ -512,7 +525,9 @@ impl Endpoint {
                 } else {
                     out_of_order = true;
                 }
-                while let Some((&at, _)) = self.early.first_key_value().filter(|(at, _)| **at <= self.rcv_next) {
+                while let Some((&at, _)) =
+                    self.early.first_key_value().filter(|(at, _)| **at <= self.rcv_next)
+                {
                     let bytes = self.early.remove(&at).unwrap();
                     let skip = (self.rcv_next - at) as usize;
                     if skip < bytes.len() {
@@ -594,7 +609,10 @@ fn sack_blocks(options: &[u8]) -> Vec<(u32, u32)> {
     let Some(at) = find(options, 5) else { return Vec::new() };
     let len = usize::from(options[at + 1]);
     let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
-    options[at + 2..at + len].chunks(8).map(|block| (word(&block[..4]), word(&block[4..]))).collect()
+    options[at + 2..at + len]
+        .chunks(8)
+        .map(|block| (word(&block[..4]), word(&block[4..])))
+        .collect()
 }
 
 fn find(options: &[u8], wanted: u8) -> Option<usize> {

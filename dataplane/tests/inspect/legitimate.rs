@@ -8,7 +8,10 @@ use crate::{
 
 /// How many random connections: `BLASTDOOR_STREAM_CASES`, by default enough for every run.
 fn cases() -> u64 {
-    std::env::var("BLASTDOOR_STREAM_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
+    std::env::var("BLASTDOOR_STREAM_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_000)
 }
 
 fn case(seed: u64, logging: bool) -> Result<(u64, usize), String> {
@@ -32,7 +35,11 @@ fn case(seed: u64, logging: bool) -> Result<(u64, usize), String> {
 #[test]
 fn one_allowed_request_passes_untouched() {
     let mut script = Script::default();
-    script.allowed("/allow", b"GET /allow HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    script.allowed(
+        "/allow",
+        b"GET /allow HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+    );
     let network = play(&script, network(settings(1), settings(2), FINE, Random::new(1)))
         .map_err(|(what, network)| format!("{what}\n{}", network.log.join("\n")))
         .unwrap();
@@ -46,11 +53,18 @@ fn one_allowed_request_passes_untouched() {
 fn a_denied_request_is_answered_and_the_connection_goes_on() {
     let mut script = Script::default();
     script.denied("/deny", b"GET /deny HTTP/1.1\r\nHost: a\r\n\r\n", false, false);
-    script.allowed("/allow", b"GET /allow HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    script.allowed(
+        "/allow",
+        b"GET /allow HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+    );
     script.denied("/deny", b"GET /deny HTTP/1.1\r\nHost: a\r\n\r\n", false, false);
-    let mut network = network(settings(u32::MAX - 10), settings(u32::MAX - 60), FINE, Random::new(1));
+    let mut network =
+        network(settings(u32::MAX - 10), settings(u32::MAX - 60), FINE, Random::new(1));
     network.logging = true;
-    play(&script, network).map_err(|(what, network)| panic!("{what}\n{}", network.log.join("\n"))).unwrap();
+    play(&script, network)
+        .map_err(|(what, network)| panic!("{what}\n{}", network.log.join("\n")))
+        .unwrap();
 }
 
 #[test]

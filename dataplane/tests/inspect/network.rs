@@ -64,7 +64,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(client: Endpoint, server: Endpoint, limits: Limits, weather: Weather, random: Random) -> Self {
+    pub(crate) fn new(
+        client: Endpoint,
+        server: Endpoint,
+        limits: Limits,
+        weather: Weather,
+        random: Random,
+    ) -> Self {
         Self {
             now: 1,
             client,
@@ -135,7 +141,8 @@ impl Network {
                 Err(reason) => format!("{reason:?}"),
             },
             Some(stream) => {
-                let outcome = stream.segment(&segment, now, &self.limits, &mut self.judge, &mut wire);
+                let outcome =
+                    stream.segment(&segment, now, &self.limits, &mut self.judge, &mut wire);
                 if let dataplane::inspect::Disposition::Dropped(reason) = outcome {
                     *self.drops.entry(reason).or_default() += 1;
                 }
@@ -158,7 +165,11 @@ impl Network {
 
     /// The next moment at which anything happens.
     fn next_time(&self) -> Option<u64> {
-        let engine = self.stream.as_ref().and_then(|stream| stream.deadline(&self.limits)).map(|tick| tick.0);
+        let engine = self
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.deadline(&self.limits))
+            .map(|tick| tick.0);
         [
             self.events.first_key_value().map(|((at, _), _)| *at),
             self.client.deadline(),
@@ -174,7 +185,8 @@ impl Network {
     pub(crate) fn step(&mut self) -> bool {
         let Some(at) = self.next_time() else { return false };
         self.now = self.now.max(at);
-        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now)
+        {
             match entry.remove() {
                 Event::AtEngine(from, packet) => self.engine(from, &packet),
                 Event::AtEnd(to, packet) => {

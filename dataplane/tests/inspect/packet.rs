@@ -52,7 +52,8 @@ impl Wire {
 
 impl Sink for Wire {
     fn forward(&mut self, keep: Range<usize>, edit: Edit<'_>) {
-        let (from, mut packet) = self.arriving.clone().expect("nothing arrives, nothing can be forwarded");
+        let (from, mut packet) =
+            self.arriving.clone().expect("nothing arrives, nothing can be forwarded");
         self.forwards += 1;
         assert_eq!(self.forwards, 1, "one frame goes on at most once");
         packet.payload = packet.payload[keep].to_vec();

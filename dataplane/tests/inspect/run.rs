@@ -61,7 +61,9 @@ pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (St
             break;
         }
         let now = network.now;
-        while let Some(write) = script.client.get(written).filter(|write| network.client.received.len() >= write.after) {
+        while let Some(write) =
+            script.client.get(written).filter(|write| network.client.received.len() >= write.after)
+        {
             if network.client.state != State::Established {
                 break;
             }
@@ -73,12 +75,15 @@ pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (St
         if (all_written && (all_read || script.half_close)) || network.client.peer_finished {
             network.client.fin_queued = network.client.state == State::Established;
         }
-        while let Some(write) = script.server.get(answered).filter(|write| network.server.received.len() >= write.after) {
+        while let Some(write) =
+            script.server.get(answered).filter(|write| network.server.received.len() >= write.after)
+        {
             network.server.write(&write.bytes);
             answered += 1;
         }
         let all_answered = answered == script.server.len();
-        if network.server.peer_finished || (script.server_closes && all_answered && network.server.state == State::Established)
+        if network.server.peer_finished
+            || (script.server_closes && all_answered && network.server.state == State::Established)
         {
             network.server.fin_queued = true;
         }
@@ -103,14 +108,26 @@ pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (St
     let mut wrong = Vec::new();
     for side in [&network.client, &network.server] {
         if !side.complaints.is_empty() {
-            wrong.push(format!("{:?} complains: {:?}", side.side, &side.complaints[..side.complaints.len().min(3)]));
+            wrong.push(format!(
+                "{:?} complains: {:?}",
+                side.side,
+                &side.complaints[..side.complaints.len().min(3)]
+            ));
         }
     }
     if network.server.received != script.at_server {
-        wrong.push(format!("server received {} of {}", network.server.received.len(), script.at_server.len()));
+        wrong.push(format!(
+            "server received {} of {}",
+            network.server.received.len(),
+            script.at_server.len()
+        ));
     }
     if network.client.received != script.at_client {
-        wrong.push(format!("client received {} of {}", network.client.received.len(), script.at_client.len()));
+        wrong.push(format!(
+            "client received {} of {}",
+            network.client.received.len(),
+            script.at_client.len()
+        ));
     }
     if network.client.state == State::Reset {
         wrong.push("client was reset".into());
@@ -124,7 +141,12 @@ pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (St
     if wrong.is_empty() { Ok(network) } else { Err((wrong.join("; "), network)) }
 }
 
-pub(crate) fn network(client: Settings, server: Settings, weather: Weather, random: Random) -> Network {
+pub(crate) fn network(
+    client: Settings,
+    server: Settings,
+    weather: Weather,
+    random: Random,
+) -> Network {
     Network::new(
         Endpoint::new(Side::Client, client),
         Endpoint::new(Side::Server, server),

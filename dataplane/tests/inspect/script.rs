@@ -123,7 +123,9 @@ fn response(random: &mut Random, to_head: bool) -> Vec<u8> {
     let content = body(random, len);
     match random.below(if to_head { 3 } else { 6 }) {
         _ if to_head => {
-            out.extend(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len()).bytes());
+            out.extend(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len()).bytes(),
+            );
         }
         0 => out.extend(b"HTTP/1.1 204 No Content\r\nserver: model\r\n\r\n"),
         1 => out.extend(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\n\r\n"),
@@ -133,7 +135,9 @@ fn response(random: &mut Random, to_head: bool) -> Vec<u8> {
             out.extend(chunks);
         }
         _ => {
-            out.extend(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len()).bytes());
+            out.extend(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len()).bytes(),
+            );
             out.extend(content);
         }
     }
@@ -164,9 +168,11 @@ pub(crate) fn random_script(random: &mut Random) -> Script {
                 let path = format!("/allow/post/{number}");
                 let len = 1 + size(random);
                 let content = body(random, len);
-                let mut request =
-                    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{pad}content-length: {}\r\n\r\n", content.len())
-                        .into_bytes();
+                let mut request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: a\r\n{pad}content-length: {}\r\n\r\n",
+                    content.len()
+                )
+                .into_bytes();
                 let answer = response(random, false);
                 if random.per_mille(200) {
                     // The final response comes before the content.
@@ -187,8 +193,10 @@ pub(crate) fn random_script(random: &mut Random) -> Script {
                 let path = format!("/allow/chunks/{number}");
                 let len = size(random);
                 let content = body(random, len);
-                let mut request =
-                    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{pad}transfer-encoding: chunked\r\n\r\n").into_bytes();
+                let mut request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: a\r\n{pad}transfer-encoding: chunked\r\n\r\n"
+                )
+                .into_bytes();
                 request.extend(chunked(random, &content));
                 let answer = response(random, false);
                 script.allowed(&path, &request, &answer);
@@ -221,17 +229,21 @@ pub(crate) fn random_script(random: &mut Random) -> Script {
                 let path = format!("/deny/post/{number}");
                 let len = 1 + random.below(5_000) as usize;
                 let content = body(random, len);
-                let mut request =
-                    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{pad}content-length: {}\r\n\r\n", content.len())
-                        .into_bytes();
+                let mut request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: a\r\n{pad}content-length: {}\r\n\r\n",
+                    content.len()
+                )
+                .into_bytes();
                 request.extend(content);
                 script.denied(&path, &request, false, false);
             }
             11 => {
                 let path = format!("/deny/chunks/{number}");
                 let content = body(random, 3_000);
-                let mut request =
-                    format!("PUT {path} HTTP/1.1\r\nHost: a\r\n{pad}transfer-encoding: chunked\r\n\r\n").into_bytes();
+                let mut request = format!(
+                    "PUT {path} HTTP/1.1\r\nHost: a\r\n{pad}transfer-encoding: chunked\r\n\r\n"
+                )
+                .into_bytes();
                 request.extend(chunked(random, &content));
                 script.denied(&path, &request, false, true);
                 break;
@@ -258,7 +270,8 @@ pub(crate) fn random_script(random: &mut Random) -> Script {
             }
             _ if last => {
                 let path = "/allow/until-close".to_owned();
-                let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{pad}\r\n");
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{pad}\r\n");
                 let len = size(random);
                 let mut answer = b"HTTP/1.1 200 OK\r\nserver: model\r\n\r\n".to_vec();
                 answer.extend(body(random, len));

@@ -262,3 +262,210 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, BodyFraming, BodyStep, HttpRefusal as R, Limits, ResponseFraming};
+
+    /// What chunked content comes to, the same in one piece and byte by byte.
+    fn chunked(bytes: &[u8]) -> Result<BodyStep, R> {
+        let whole = Body::from(BodyFraming::Chunked).advance(bytes);
+        let mut body = Body::from(BodyFraming::Chunked);
+        let mut consumed = 0;
+        let mut bytewise = Ok(BodyStep { consumed, finished: false });
+        for byte in bytes {
+            match body.advance(&[*byte]) {
+                Ok(step) => {
+                    consumed += step.consumed;
+                    bytewise = Ok(BodyStep { consumed, finished: step.finished });
+                }
+                Err(refusal) => {
+                    assert_eq!(body.advance(b"0\r\n\r\n"), Err(refusal), "a refusal is final");
+                    bytewise = Err(refusal);
+                    break;
+                }
+            }
+        }
+        assert_eq!(whole, bytewise, "{:?}", String::from_utf8_lossy(bytes));
+        whole
+    }
+
+    #[test]
+    fn a_body_without_content_is_finished_at_once() {
+        for framing in [BodyFraming::None, BodyFraming::Length(0)] {
+            let mut body = Body::from(framing);
+            assert!(body.is_finished());
+            assert_eq!(body.advance(b"GET"), Ok(BodyStep { consumed: 0, finished: true }));
+        }
+    }
+
+    #[test]
+    fn a_length_is_counted_down() {
+        let mut body = Body::from(BodyFraming::Length(5));
+        assert_eq!(body.opaque_remaining(), 5);
+        assert_eq!(body.advance(b"he"), Ok(BodyStep { consumed: 2, finished: false }));
+        assert_eq!(body.skip(2), 2);
+        assert_eq!(body.opaque_remaining(), 1);
+        assert_eq!(body.advance(b"oGET"), Ok(BodyStep { consumed: 1, finished: true }));
+        assert_eq!(body.skip(1), 0);
+    }
+
+    #[test]
+    fn content_until_close_never_finishes() {
+        let mut body = Body::from(ResponseFraming::UntilClose);
+        assert_eq!(body.advance(b"abc"), Ok(BodyStep { consumed: 3, finished: false }));
+        assert_eq!(body.opaque_remaining(), u64::MAX);
+        assert_eq!(body.skip(u64::MAX), u64::MAX);
+        assert!(!body.is_finished());
+    }
+
+    #[test]
+    fn chunks_end_with_their_own_last_byte() {
+        for (bytes, content) in [
+            (&b"0\r\n\r\nGET"[..], 5),
+            (b"5\r\nhello\r\n0\r\n\r\n", 15),
+            (b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", 15),
+            (b"a\r\n0123456789\r\nA\r\n0123456789\r\n00\r\n\r\n", 36),
+            (b"0000000000000001\r\nx\r\n0\r\n\r\n", 26),
+            (b"1\r\nx\r\n0\r\nX-Checksum: abc\r\nDigest:\r\n\r\nGET", 37),
+        ] {
+            let expected = BodyStep { consumed: content, finished: true };
+            assert_eq!(chunked(bytes), Ok(expected), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn payload_of_a_chunk_may_be_skipped() {
+        let mut body = Body::from(BodyFraming::Chunked);
+        assert_eq!((body.opaque_remaining(), body.skip(9)), (0, 0));
+        assert_eq!(body.advance(b"5\r\nh"), Ok(BodyStep { consumed: 4, finished: false }));
+        assert_eq!((body.opaque_remaining(), body.skip(9)), (4, 4));
+        assert_eq!(body.opaque_remaining(), 0);
+        assert_eq!(body.advance(b"\r\n0\r\n\r\n"), Ok(BodyStep { consumed: 7, finished: true }));
+    }
+
+    #[test]
+    fn every_wrong_byte_of_a_chunk_is_refused() {
+        for (bytes, refusal) in [
+            (&b"\r\n"[..], R::ChunkSizeInvalid),
+            (b" 5\r\n", R::ChunkSizeInvalid),
+            (b"5 \r\n", R::ChunkSizeInvalid),
+            (b"\t5\r\n", R::ChunkSizeInvalid),
+            (b"5\t;a", R::ChunkSizeInvalid),
+            (b"+5\r\n", R::ChunkSizeInvalid),
+            (b"-5\r\n", R::ChunkSizeInvalid),
+            (b"-1\r\n", R::ChunkSizeInvalid),
+            (b"0x5\r\n", R::ChunkSizeInvalid),
+            (b"1_0\r\n", R::ChunkSizeInvalid),
+            (b"1zz\r\n", R::ChunkSizeInvalid),
+            (b"5\0\r\n", R::ChunkSizeInvalid),
+            (b"\xef\xbc\x95\r\n", R::ChunkSizeInvalid),
+            (b";a\r\n", R::ChunkSizeInvalid),
+            (b"80000000\r\n", R::ChunkSizeTooLarge),
+            (b"100000005\r\n", R::ChunkSizeTooLarge),
+            (b"10000000000000005\r\n", R::ChunkSizeTooLarge),
+            (b"ffffffffffffffff\r\n", R::ChunkSizeTooLarge),
+            (b"00000000000000005\r\n", R::ChunkLineTooLong),
+            (b"5;\r\nhello", R::ChunkExtension),
+            (b"5;a=b\r\nhello", R::ChunkExtension),
+            (b"5;\nhello", R::ChunkExtension),
+            (b"5\nhello", R::BareLf),
+            (b"\n", R::BareLf),
+            (b"5\r\r\nhello", R::BareCr),
+            (b"5\rhello", R::BareCr),
+            (b"5\r\nhello0\r\n\r\n", R::ChunkDataEnd),
+            (b"5\r\nhello!!\r\n", R::ChunkDataEnd),
+            (b"5\r\nhello\n0\r\n", R::ChunkDataEnd),
+            (b"5\r\nhello\r0\r\n", R::ChunkDataEnd),
+            (b"5\r\nhello\r\r\n", R::ChunkDataEnd),
+            (b"5\r\nhello\r\n\r\n", R::ChunkSizeInvalid),
+            (b"5\r\nhell\r\n0\r\n\r\n", R::ChunkDataEnd),
+        ] {
+            assert_eq!(chunked(bytes), Err(refusal), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn trailers_follow_the_grammar_of_fields() {
+        for (lines, refusal) in [
+            (&b"\n"[..], R::BareLf),
+            (b"\r\r", R::BareCr),
+            (b" a: b\r\n", R::ObsFold),
+            (b"A: b\r\n c\r\n", R::ObsFold),
+            (b": b\r\n", R::FieldNameEmpty),
+            (b"A : b\r\n", R::SpaceBeforeColon),
+            (b"A\r\n", R::FieldColonMissing),
+            (b"A\n", R::BareLf),
+            (b"A\0: b\r\n", R::FieldNameByte),
+            (b"\x80: b\r\n", R::FieldNameByte),
+            (b"A: b\n", R::BareLf),
+            (b"A: b\rc", R::BareCr),
+            (b"A: \0\r\n", R::FieldValueByte),
+            (b"A: \x7f\r\n", R::FieldValueByte),
+        ] {
+            let bytes = [b"0\r\n", lines].concat();
+            assert_eq!(chunked(&bytes), Err(refusal), "{:?}", String::from_utf8_lossy(lines));
+        }
+    }
+
+    #[test]
+    fn trailers_that_frame_route_or_authenticate_are_refused() {
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "Transfer_Encoding",
+            "HOST",
+            "Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "Connection",
+            "Expect",
+            "Upgrade",
+            "TE",
+            "Trailer",
+            "Range",
+            "X-HTTP-Method-Override",
+            "X-Original-URL",
+            "Cache-Control",
+            "Content-Type",
+            "Content-Encoding",
+            "X-Forwarded-For",
+            "proxy-authorization",
+            "content.length",
+        ] {
+            let bytes = format!("1\r\nx\r\n0\r\nA: b\r\n{name}: 1\r\n\r\n");
+            assert_eq!(chunked(bytes.as_bytes()), Err(R::TrailerForbidden), "{name}");
+        }
+        for name in [
+            "grpc-status",
+            "Server-Timing",
+            "Content-Digest",
+            "hosts",
+            "X-A-Name-Longer-Than-Any-Known",
+        ] {
+            let bytes = format!("0\r\n{name}: 1\r\n\r\n");
+            assert!(chunked(bytes.as_bytes()).unwrap().finished, "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_of_chunks_hold_to_the_byte() {
+        let limits = Limits { chunk_line_bytes: 4, trailer_bytes: 8, ..Limits::default() };
+        let advance = |bytes: &[u8]| Body::of_request(BodyFraming::Chunked, &limits).advance(bytes);
+        assert!(advance(b"00\r\nA: b\r\n\r\n").unwrap().finished);
+        assert_eq!(advance(b"000\r\n"), Err(R::ChunkLineTooLong));
+        assert_eq!(advance(b"0\r\nA: bc\r\n\r\n"), Err(R::TrailerTooLong));
+        let wide = Limits { chunk_line_bytes: usize::MAX, ..limits };
+        let zeros = "0".repeat(17);
+        let step = Body::of_request(BodyFraming::Chunked, &wide)
+            .advance(format!("{zeros}\r\n").as_bytes());
+        assert_eq!(step, Err(R::ChunkLineTooLong));
+    }
+
+    #[test]
+    fn trailer_limit_counts_the_trailers_only() {
+        let limits = Limits { trailer_bytes: 2, ..Limits::default() };
+        let mut body = Body::of_request(BodyFraming::Chunked, &limits);
+        assert!(body.advance(b"5\r\nhello\r\n0\r\n\r\n").unwrap().finished);
+    }
+}

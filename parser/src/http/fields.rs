@@ -3,7 +3,11 @@
 //! Names and values whose shape is already checked arrive one by one; [`Said`] leaves, the facts that frame a message.
 //! INVARIANT: a field that frames has one spelling and one place, or the message is refused.
 
-use super::{HttpRefusal, Strictness, scanner::is_tchar};
+use super::{
+    HttpRefusal, Strictness, Version,
+    line::{FieldLine, field_line, trim},
+    scanner::is_tchar,
+};
 
 /// One field as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +36,10 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        let end = self.lines.iter().position(|byte| *byte == b'\r')?;
-        let (line, rest) = self.lines.split_at_checked(end)?;
-        self.lines = rest.strip_prefix(b"\r\n")?;
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at_checked(colon)?;
-        Some(Field { name, value: trim(value.strip_prefix(b":")?) })
+        let (line, rest) = field_line(self.lines)?;
+        self.lines = rest;
+        Some(line.field)
     }
-}
-
-/// RFC 9110 §5.6.3 OWS around a value.
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 /// The names with a meaning here.
@@ -68,94 +61,119 @@ pub(super) enum Known {
 ///
 /// A look-alike has another non-alphanumeric byte where the known name has `-`: CGI, WSGI and their kin fold all of
 /// them into `_`, and then `Content_Length` is Content-Length.
+#[inline]
 pub(super) fn know(name: &[u8]) -> Result<Option<Known>, Known> {
     let Some(first) = name.first() else { return Ok(None) };
-    // Most fields end here: a bit per first letter and a bit per length, over all names below.
-    if !may_be_known(first.to_ascii_lowercase(), name.len()) {
-        return Ok(None);
-    }
-    for (known_name, known) in KNOWN {
-        if known_name.len() == name.len() {
-            match resemble(name, known_name) {
-                Some(true) => return Ok(Some(*known)),
-                Some(false) => return Err(*known),
-                None => {}
+    let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
+    let Some(letter) = LETTERS.get(letter) else { return read_like_framing(name) };
+    // Most fields end here: no known name with their first letter has their length.
+    if name.len() <= MAX_KNOWN_NAME && letter.lengths & (1 << name.len()) != 0 {
+        for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
+            if known_name.len() == name.len() {
+                match resemble(name, known_name) {
+                    Some(true) => return Ok(Some(*known)),
+                    Some(false) => return Err(*known),
+                    None => {}
+                }
             }
         }
     }
-    Ok(None)
+    if matches!(first, b'c' | b'C' | b't' | b'T') { read_like_framing(name) } else { Ok(None) }
 }
 
-/// Sorted by meaning, lower case.
+/// `Err` for a name whose letters and digits alone are those of a framing name, as `Transfer--Encoding`.
+fn read_like_framing(name: &[u8]) -> Result<Option<Known>, Known> {
+    let reads_like = |word: &[u8]| {
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        name.len() >= word.len() && letters.map(u8::to_ascii_lowercase).eq(word.iter().copied())
+    };
+    if reads_like(b"contentlength") {
+        Err(Known::ContentLength)
+    } else if reads_like(b"transferencoding") {
+        Err(Known::TransferEncoding)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The names that mean something, in lower case. INVARIANT: those with one first letter stand together.
 const KNOWN: &[(&[u8], Known)] = &[
-    (b"host", Known::Host),
-    (b"content-length", Known::ContentLength),
-    (b"transfer-encoding", Known::TransferEncoding),
-    (b"connection", Known::Connection),
-    (b"upgrade", Known::Upgrade),
-    (b"expect", Known::Expect),
-    (b"x-http-method-override", Known::Override),
-    (b"x-http-method", Known::Override),
-    (b"x-method-override", Known::Override),
-    (b"x-original-url", Known::Override),
-    (b"x-original-uri", Known::Override),
-    (b"x-rewrite-url", Known::Override),
-    (b"x-override-url", Known::Override),
-    (b"x-forwarded-prefix", Known::Override),
     (b"authorization", Known::HeadOnly),
-    (b"proxy-authorization", Known::HeadOnly),
-    (b"www-authenticate", Known::HeadOnly),
-    (b"proxy-authenticate", Known::HeadOnly),
-    (b"cookie", Known::HeadOnly),
-    (b"set-cookie", Known::HeadOnly),
-    (b"content-encoding", Known::HeadOnly),
-    (b"content-type", Known::HeadOnly),
-    (b"content-range", Known::HeadOnly),
-    (b"content-location", Known::HeadOnly),
     (b"cache-control", Known::HeadOnly),
-    (b"max-forwards", Known::HeadOnly),
-    (b"te", Known::HeadOnly),
-    (b"trailer", Known::HeadOnly),
+    (b"connection", Known::Connection),
+    (b"content-encoding", Known::HeadOnly),
+    (b"content-length", Known::ContentLength),
+    (b"content-location", Known::HeadOnly),
+    (b"content-range", Known::HeadOnly),
+    (b"content-type", Known::HeadOnly),
+    (b"cookie", Known::HeadOnly),
+    (b"expect", Known::Expect),
+    (b"forwarded", Known::HeadOnly),
+    (b"host", Known::Host),
+    (b"if-match", Known::HeadOnly),
+    (b"if-modified-since", Known::HeadOnly),
+    (b"if-none-match", Known::HeadOnly),
+    (b"if-range", Known::HeadOnly),
+    (b"if-unmodified-since", Known::HeadOnly),
     (b"keep-alive", Known::HeadOnly),
+    (b"location", Known::HeadOnly),
+    (b"max-forwards", Known::HeadOnly),
+    (b"proxy-authenticate", Known::HeadOnly),
+    (b"proxy-authorization", Known::HeadOnly),
     (b"proxy-connection", Known::HeadOnly),
     (b"range", Known::HeadOnly),
-    (b"if-match", Known::HeadOnly),
-    (b"if-none-match", Known::HeadOnly),
-    (b"if-modified-since", Known::HeadOnly),
-    (b"if-unmodified-since", Known::HeadOnly),
-    (b"if-range", Known::HeadOnly),
-    (b"forwarded", Known::HeadOnly),
+    (b"set-cookie", Known::HeadOnly),
+    (b"te", Known::HeadOnly),
+    (b"trailer", Known::HeadOnly),
+    (b"transfer-encoding", Known::TransferEncoding),
+    (b"upgrade", Known::Upgrade),
+    (b"www-authenticate", Known::HeadOnly),
     (b"x-forwarded-for", Known::HeadOnly),
     (b"x-forwarded-host", Known::HeadOnly),
+    (b"x-forwarded-prefix", Known::Override),
     (b"x-forwarded-proto", Known::HeadOnly),
+    (b"x-http-method", Known::Override),
+    (b"x-http-method-override", Known::Override),
+    (b"x-method-override", Known::Override),
+    (b"x-original-uri", Known::Override),
+    (b"x-original-url", Known::Override),
+    (b"x-override-url", Known::Override),
     (b"x-real-ip", Known::HeadOnly),
-    (b"location", Known::HeadOnly),
+    (b"x-rewrite-url", Known::Override),
 ];
 
 /// The longest known name; longer trailer names need not be kept.
 pub(super) const MAX_KNOWN_NAME: usize = 22;
 
-/// Per lower-case first letter, the lengths at which a known name with that letter exists (bit n: length n).
-const LENGTHS_BY_LETTER: [u32; 26] = {
-    let mut table = [0_u32; 26];
+/// The known names with one first letter.
+#[derive(Clone, Copy)]
+struct Letter {
+    begin: usize,
+    end: usize,
+    /// Bit n: one of them has length n.
+    lengths: u32,
+}
+
+const LETTERS: [Letter; 26] = {
+    let mut letters = [Letter { begin: 0, end: 0, lengths: 0 }; 26];
     let mut index = 0;
     while index < KNOWN.len() {
         #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
         let name = KNOWN[index].0;
         assert!(name.len() <= MAX_KNOWN_NAME);
         #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-        {
-            table[(name[0] - b'a') as usize] |= 1 << name.len();
+        let letter = &mut letters[(name[0] - b'a') as usize];
+        if letter.end == 0 {
+            letter.begin = index;
+        } else {
+            assert!(letter.end == index, "names with one first letter must stand together");
         }
         index += 1;
+        letter.end = index;
+        letter.lengths |= 1 << name.len();
     }
-    table
+    letters
 };
-
-fn may_be_known(first: u8, length: usize) -> bool {
-    let lengths = LENGTHS_BY_LETTER.get(usize::from(first.wrapping_sub(b'a')));
-    lengths.is_some_and(|lengths| length <= MAX_KNOWN_NAME && lengths & (1 << length) != 0)
-}
 
 /// `Some(true)` for the same name in any case, `Some(false)` for a look-alike. Both have the same length.
 fn resemble(name: &[u8], known: &[u8]) -> Option<bool> {
@@ -194,15 +212,12 @@ pub(super) struct Connection {
 
 impl<'a> Said<'a> {
     /// Takes one field of a request.
-    ///
-    /// `one_space` says that nothing but at most one SP stood around the value.
     pub(super) fn take_of_request(
         &mut self,
-        name: &[u8],
-        value: &'a [u8],
-        one_space: bool,
+        line: &FieldLine<'a>,
         strictness: &Strictness,
     ) -> Result<(), HttpRefusal> {
+        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
         let known = match know(name) {
             Ok(None) => return Ok(()),
             Ok(Some(known)) => known,
@@ -227,8 +242,10 @@ impl<'a> Said<'a> {
                 self.upgrade = Some(value);
                 Ok(())
             }
-            // RFC 9110 §10.1.1 knows one expectation. DEVIATION: its case is fixed, as obfuscated ones desynchronise.
-            Known::Expect if self.expects_continue || value != b"100-continue" => {
+            // RFC 9110 §10.1.1 knows one expectation; obfuscated ones desynchronise.
+            Known::Expect
+                if self.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") =>
+            {
                 Err(HttpRefusal::ExpectUnsupported)
             }
             Known::Expect => {
@@ -242,12 +259,8 @@ impl<'a> Said<'a> {
     }
 
     /// Takes one field of a response; an error makes the response's framing ambiguous.
-    pub(super) fn take_of_response(
-        &mut self,
-        name: &[u8],
-        value: &'a [u8],
-        one_space: bool,
-    ) -> Result<(), HttpRefusal> {
+    pub(super) fn take_of_response(&mut self, line: &FieldLine<'a>) -> Result<(), HttpRefusal> {
+        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
         match know(name) {
             Ok(Some(Known::ContentLength)) => self.take_length(value, one_space),
             Ok(Some(Known::TransferEncoding)) => self.take_encoding(value, one_space),
@@ -259,6 +272,14 @@ impl<'a> Said<'a> {
             }
             Err(Known::ContentLength | Known::TransferEncoding) => Err(HttpRefusal::LookAlikeName),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the connection may go on after this message (RFC 9112 §9.3); `close` wins over `keep-alive`.
+    pub(super) fn persists(&self, version: Version) -> bool {
+        match version {
+            Version::Http11 => !self.connection.close,
+            Version::Http10 => self.connection.keep_alive && !self.connection.close,
         }
     }
 
@@ -293,6 +314,10 @@ impl<'a> Said<'a> {
 impl Connection {
     /// One Connection value; `allow_any` is `None` in responses, where hop names do no harm to us.
     fn take(&mut self, value: &[u8], allow_any: Option<bool>) -> Result<(), HttpRefusal> {
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in value.split(|byte| *byte == b',') {
             let option = trim(option);
             if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -342,32 +367,321 @@ fn length(value: &[u8]) -> Option<u64> {
 ///
 /// DEVIATION: no empty Host, no escapes and sub-delimiters (a comma is a list to some servers), no empty port, no zone.
 fn host(value: &[u8]) -> Option<&str> {
-    if value.len() > 255 + 6 {
-        return None;
-    }
-    let text = core::str::from_utf8(value).ok()?;
-    let (name, port) = if let Some(bracketed) = text.strip_prefix('[') {
-        let (address, port) = bracketed.split_once(']')?;
-        address.parse::<core::net::Ipv6Addr>().ok()?;
-        (address, port)
-    } else {
-        let end = text.find(':').unwrap_or(text.len());
-        let (name, port) = text.split_at_checked(end)?;
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
-            return None;
+    let port = match value {
+        [b'[', bracketed @ ..] => {
+            let end = bracketed.iter().position(|byte| *byte == b']')?;
+            let (address, after) = bracketed.split_at_checked(end)?;
+            core::str::from_utf8(address).ok()?.parse::<core::net::Ipv6Addr>().ok()?;
+            after.strip_prefix(b"]")?
         }
-        (name, port)
+        _ => {
+            let end = value.iter().take_while(|byte| is_name_byte(**byte)).count();
+            value.get(end..).filter(|_| (1..=MAX_NAME).contains(&end))?
+        }
     };
-    if name.is_empty() || !(port.is_empty() || is_port(port)) {
+    if !port.is_empty() && !is_port(port) {
         return None;
     }
-    Some(text)
+    core::str::from_utf8(value).ok()
+}
+
+/// RFC 1035 §2.3.4.
+const MAX_NAME: usize = 255;
+
+/// Bytes of a host name; the underscore stands in many service names.
+fn is_name_byte(byte: u8) -> bool {
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 0x80 {
+            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+            {
+                table[byte as usize] =
+                    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            }
+            byte += 1;
+        }
+        table
+    };
+    TABLE.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// `:` and a port without leading zeros.
-fn is_port(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix(':') else { return false };
-    digits.bytes().all(|byte| byte.is_ascii_digit())
-        && !digits.starts_with('0')
-        && digits.parse::<u16>().is_ok()
+fn is_port(text: &[u8]) -> bool {
+    match text {
+        [b':', b'1'..=b'9', rest @ ..] if rest.len() <= 4 => {
+            length(text.get(1..).unwrap_or_default()).is_some_and(|port| port <= 65_535)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Connection, Field, FieldLine, Fields, HttpRefusal as R, KNOWN, Known, Said, Strictness,
+        host, know, length,
+    };
+
+    fn line<'a>(name: &'a str, value: &'a str) -> FieldLine<'a> {
+        let field = Field { name: name.as_bytes(), value: value.as_bytes() };
+        FieldLine { field, one_space: true, line_len: 0 }
+    }
+
+    fn take(name: &str, value: &str, strictness: &Strictness) -> Result<(), R> {
+        Said::default().take_of_request(&line(name, value), strictness)
+    }
+
+    fn said<'a>(fields: &[(&'a str, &'a str)]) -> Result<Said<'a>, R> {
+        let mut said = Said::default();
+        for (name, value) in fields {
+            said.take_of_request(&line(name, value), &Strictness::STRICT)?;
+        }
+        Ok(said)
+    }
+
+    #[test]
+    fn every_known_name_is_known_in_any_case_and_by_its_look_alikes() {
+        for (name, known) in KNOWN {
+            assert_eq!(know(name), Ok(Some(*known)));
+            assert_eq!(know(&name.to_ascii_uppercase()), Ok(Some(*known)));
+            for byte in *b"_.!~*+'" {
+                let look_alike: Vec<u8> =
+                    name.iter().map(|it| if *it == b'-' { byte } else { *it }).collect();
+                if look_alike != *name {
+                    assert_eq!(know(&look_alike), Err(*known));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_known() {
+        for name in [
+            "",
+            "a",
+            "accept",
+            "user-agent",
+            "content",
+            "content-lengths",
+            "xcontent-length",
+            "content-lengt",
+            "host-",
+            "x-request-id",
+            "1host",
+            "-",
+            "hosts",
+            "content0length",
+            "transfer-encodinga",
+            "upgrade-insecure-requests",
+            "sec-fetch-mode",
+        ] {
+            assert_eq!(know(name.as_bytes()), Ok(None), "{name}");
+        }
+    }
+
+    #[test]
+    fn look_alikes_of_framing_names_are_refused_and_of_harmless_ones_pass() {
+        for name in [
+            "Content_Length",
+            "Transfer_Encoding",
+            "transfer.encoding",
+            "CONTENT~LENGTH",
+            "ContentLength",
+            "TransferEncoding",
+            "Transfer--Encoding",
+            "-Transfer-Encoding",
+            "transfer-encoding-",
+            "'content-length'",
+            "X_HTTP_Method_Override",
+            "x-http_method-override",
+        ] {
+            assert_eq!(said(&[(name, "1")]).err(), Some(R::LookAlikeName), "{name}");
+        }
+        assert!(said(&[("x_forwarded_for", "1"), ("cache_control", "no")]).is_ok());
+    }
+
+    #[test]
+    fn overrides_are_refused_unless_allowed() {
+        let names = [
+            "X-HTTP-Method-Override",
+            "X-HTTP-Method",
+            "X-Method-Override",
+            "X-Original-URL",
+            "X-Original-URI",
+            "X-Rewrite-URL",
+            "X-Override-URL",
+            "X-Forwarded-Prefix",
+        ];
+        let open = Strictness { allow_override_fields: true, ..Strictness::STRICT };
+        for name in names {
+            assert_eq!(said(&[(name, "/")]).err(), Some(R::OverrideField), "{name}");
+            assert_eq!(take(name, "/", &open), Ok(()));
+        }
+    }
+
+    #[test]
+    fn only_plain_decimal_lengths_are_read() {
+        assert_eq!(length(b"0"), Some(0));
+        assert_eq!(length(b"5"), Some(5));
+        assert_eq!(length(b"999999999999999999"), Some(999_999_999_999_999_999));
+        for value in [
+            "",
+            "00",
+            "05",
+            "+5",
+            "-0",
+            "-5",
+            "0x5",
+            "5 ",
+            "5,5",
+            "5, 5",
+            "5;",
+            "1_0",
+            "1 0",
+            "5a",
+            "a5",
+            "1000000000000000000",
+            "18446744073709551616",
+            "٥",
+            "5.0",
+            "1e3",
+            "0o5",
+            "0b1",
+        ] {
+            assert_eq!(length(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_perhaps_a_port() {
+        for value in [
+            "a",
+            "a.b",
+            "A-1.b_c",
+            "localhost:8080",
+            "10.0.0.1",
+            "10.0.0.1:1",
+            "[::1]",
+            "[2001:db8::1]:65535",
+            "[::ffff:10.0.0.1]:80",
+            "foo.com.",
+            "xn--bcher-kva.example",
+        ] {
+            assert_eq!(host(value.as_bytes()), Some(value));
+        }
+        let long = "a".repeat(256);
+        for value in [
+            "",
+            ":80",
+            "a:",
+            "a:0",
+            "a:080",
+            "a:65536",
+            "a:123456",
+            "a:1a",
+            "a:80:80",
+            "a b",
+            "a,b",
+            "a/b",
+            "u@a",
+            "a%41",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "[::1",
+            "::1",
+            "[]",
+            "[a]",
+            "[::1%25eth0]",
+            "[::1]a",
+            "[::1]:",
+            "[10.0.0.1]",
+            "a\tb",
+            "ä",
+            "a;b",
+            "a'b",
+            "http://a",
+            "*",
+            long.as_str(),
+        ] {
+            assert_eq!(host(value.as_bytes()), None, "{value}");
+        }
+        assert_eq!(host(b"a\xff"), None);
+    }
+
+    #[test]
+    fn connection_options_add_up_over_fields() {
+        let said = said(&[("Connection", "Keep-Alive"), ("connection", "UPGRADE ,\tClose,te")]);
+        let Connection { close, keep_alive, upgrade } = said.unwrap().connection;
+        assert!(close && keep_alive && upgrade);
+    }
+
+    #[test]
+    fn connection_options_that_name_end_to_end_fields_are_refused() {
+        for value in ["authorization", "close, X-Auth", "Host", "content-length", "x-a", "cookie"] {
+            assert_eq!(said(&[("connection", value)]).err(), Some(R::ConnectionOption), "{value}");
+        }
+        for value in
+            ["", ",", "close,", ",close", "close,,te", "a b", "\"close\"", "close;q", "\u{e4}"]
+        {
+            assert_eq!(said(&[("connection", value)]).err(), Some(R::ConnectionInvalid), "{value}");
+        }
+        let open = Strictness { allow_connection_options: true, ..Strictness::STRICT };
+        let with = |value: &str| take("connection", value, &open);
+        assert_eq!(with("x-a, authorization"), Ok(()));
+        for value in
+            ["host", "content-length", "transfer_encoding", "upgrade, expect", "x-http-method"]
+        {
+            assert_eq!(with(value), Err(R::ConnectionOption), "{value}");
+        }
+    }
+
+    #[test]
+    fn framing_fields_have_one_place_and_one_spelling() {
+        for (fields, refusal) in [
+            (&[("host", "a"), ("Host", "a")][..], R::HostRepeated),
+            (&[("host", "a, b")][..], R::HostInvalid),
+            (&[("content-length", "1"), ("Content-Length", "1")][..], R::LengthRepeated),
+            (&[("content-length", "1,1")][..], R::LengthInvalid),
+            (
+                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")][..],
+                R::EncodingRepeated,
+            ),
+            (
+                &[("transfer-encoding", "chunked"), ("transfer-encoding", "identity")][..],
+                R::EncodingRepeated,
+            ),
+            (&[("transfer-encoding", "Chunked")][..], R::EncodingUnsupported),
+            (&[("transfer-encoding", "")][..], R::EncodingUnsupported),
+            (&[("transfer-encoding", "gzip, chunked")][..], R::EncodingUnsupported),
+            (&[("transfer-encoding", "chunked;a=b")][..], R::EncodingUnsupported),
+            (&[("upgrade", "websocket"), ("upgrade", "websocket")][..], R::UpgradeUnsupported),
+            (&[("expect", "y 100-continue")][..], R::ExpectUnsupported),
+            (&[("expect", "")][..], R::ExpectUnsupported),
+            (&[("expect", "100-continue"), ("expect", "100-continue")][..], R::ExpectUnsupported),
+        ] {
+            assert_eq!(said(fields).err(), Some(refusal), "{fields:?}");
+        }
+        for (name, value) in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            let spaced = FieldLine { one_space: false, ..line(name, value) };
+            let taken = Said::default().take_of_request(&spaced, &Strictness::STRICT);
+            assert_eq!(taken, Err(R::FramingSpace));
+        }
+    }
+
+    #[test]
+    fn known_letters_cover_every_meaning() {
+        for known in [Known::Host, Known::Expect, Known::Override, Known::HeadOnly] {
+            assert!(KNOWN.iter().any(|(_, it)| *it == known));
+        }
+    }
+
+    #[test]
+    fn fields_are_read_again_as_sent() {
+        let fields: Vec<_> = Fields::new(b"A: b\r\nc:\t d e \r\nE:\r\nF:g:h\r\n")
+            .map(|field| (field.name, field.value))
+            .collect();
+        assert_eq!(fields, [(&b"A"[..], &b"b"[..]), (b"c", b"d e"), (b"E", b""), (b"F", b"g:h"),]);
+    }
 }

@@ -14,16 +14,18 @@
 //! 1. the *shape* ([`HeadScanner`]): bytes, line ends, limits, in stream order, refused at the first wrong byte;
 //! 2. the *meaning* ([`read_request`], [`read_response`]): fields in order, then what they say together.
 //!
-//! A whole head takes a short cut through the first stage: httparse tokenises it, and every byte must then be accounted
-//! for. Where the short cut hesitates, the scanner says why. Both must agree that a head is well formed.
+//! A whole head takes a short cut through the first stage, eight bytes at a time; every byte must be accounted for.
+//! Where the short cut hesitates, the scanner says why. Both must agree that a head is well formed.
 //!
 //! What is stricter than the RFCs, and why, is said at each rule with `DEVIATION:`.
 
 mod body;
 mod fields;
 mod framing;
-mod head;
+mod line;
 mod refusal;
+mod request;
+mod response;
 mod scanner;
 mod settings;
 mod target;
@@ -32,13 +34,12 @@ pub use self::{
     body::{Body, BodyStep},
     fields::{Field, Fields},
     framing::{BodyFraming, ResponseFraming},
-    head::{
-        RequestHead, ResponseHead, ResponseTo, Upgrade, Version, read_request, read_request_as,
-        read_response,
-    },
+    line::Version,
     refusal::HttpRefusal,
+    request::{RequestHead, Upgrade, read_request, read_request_as},
+    response::{ResponseHead, ResponseTo, read_response},
     scanner::HeadScanner,
-    settings::{Limits, MAX_FIELDS, Strictness},
+    settings::{Limits, Strictness},
 };
 
 /// How far the bytes so far lead.

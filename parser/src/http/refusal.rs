@@ -60,8 +60,8 @@ refusals! {
     HeadTooLong = 431 "head-too-long",
     /// More fields than [`Limits::fields`](super::Limits::fields).
     TooManyFields = 431 "too-many-fields",
-    /// The two tokenisers disagree about a complete head; said by neither rule, refused by law.
-    TokenisersDisagree = 400 "tokenisers-disagree",
+    /// The scanner finds a head well formed that the short cut does not; no rule says so, refused by law.
+    ReadersDisagree = 400 "readers-disagree",
     /// The head did not arrive in time. Said by the stream engine, which owns the clock, never by this crate.
     HeadTimeout = 408 "head-timeout",
 

@@ -5,7 +5,7 @@
 //!
 //! INVARIANT: the state depends only on the bytes so far, not on how they were cut; a refusal is final.
 
-use super::{HttpRefusal, Limits, MAX_FIELDS, Progress};
+use super::{HttpRefusal, Limits, Progress, line::graphic_or_space};
 
 /// A longer method than any registered one (`UPDATEREDIRECTREF` has 17).
 pub(super) const MAX_METHOD: usize = 32;
@@ -93,7 +93,8 @@ impl HeadScanner {
             State::Refused(refusal) => return Err(refusal),
             _ => {}
         }
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, after)) = rest.split_first() {
             match self.step(*byte, limits) {
                 Ok(State::Done) => {
                     self.state = State::Done;
@@ -105,8 +106,37 @@ impl HeadScanner {
                     return Err(refusal);
                 }
             }
+            rest = self.skip_value(after, limits);
         }
         Ok(Progress::Incomplete)
+    }
+
+    /// Within a value, passes over the bytes that leave everything as it is; the rest is left.
+    fn skip_value<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> &'a [u8] {
+        if self.state != State::FieldValue {
+            return bytes;
+        }
+        // The byte that reaches a limit is for `step`.
+        let head_room = limits.head_bytes.saturating_sub(self.scanned).saturating_sub(1);
+        let line_room = limits.line_bytes.saturating_sub(self.line).saturating_sub(1);
+        let run = graphic_or_space(bytes).min(head_room).min(line_room);
+        self.scanned = self.scanned.saturating_add(run);
+        self.line = self.line.saturating_add(run);
+        bytes.get(run..).unwrap_or_default()
+    }
+
+    /// Why the short cut did not come to a head: what is wrong in shape, or else `refusal`.
+    #[cold]
+    pub(super) fn explain<T>(
+        mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        refusal: HttpRefusal,
+    ) -> Result<Progress<T>, HttpRefusal> {
+        match self.advance(bytes, limits)? {
+            Progress::Incomplete => Ok(Progress::Incomplete),
+            Progress::Complete(_) => Err(refusal),
+        }
     }
 
     /// One byte: the limits count it, the grammar judges it.
@@ -266,7 +296,7 @@ impl HeadScanner {
             _ => {}
         }
         self.fields = self.fields.saturating_add(1);
-        if self.fields > limits.fields.min(MAX_FIELDS) {
+        if self.fields > limits.fields {
             return Err(R::TooManyFields);
         }
         Ok(State::FieldName)
@@ -315,4 +345,181 @@ pub(super) const fn is_tchar(byte: u8) -> bool {
 /// RFC 9110 §5.5 field-vchar, SP and HT; obs-text passes here and is refused where a field frames.
 pub(super) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..=0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadScanner, HttpRefusal as R, Limits, Progress};
+
+    /// The refusal, and after how many bytes it was certain.
+    fn refused(scanner: HeadScanner, bytes: &[u8], limits: &Limits) -> Option<(R, usize)> {
+        let mut scanner = scanner;
+        for (index, byte) in bytes.iter().enumerate() {
+            if let Err(refusal) = scanner.advance(&[*byte], limits) {
+                assert_eq!(scanner.advance(b"GET", limits), Err(refusal), "a refusal is final");
+                return Some((refusal, index + 1));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_at_the_first_certain_byte() {
+        for (bytes, refusal, certain) in [
+            (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], R::TlsHello, 1),
+            (b"\x80\x2e\x01", R::NotHttp, 1),
+            (b"\0", R::NotHttp, 1),
+            (b"(GET", R::NotHttp, 1),
+            (b"\xef\xbb\xbfGET / HTTP/1.1", R::NotHttp, 1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", R::Http2Preface, 12),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", R::MethodByte, 6),
+            (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", R::TargetForm, 7),
+            (b"\r\n\r\n\0\r\nQUIT\n", R::EmptyLines, 3),
+            (b"EHLO example.org\r\n", R::TargetForm, 6),
+            (b"HELP\r\n", R::MethodByte, 5),
+            (b"*1\r\n$4\r\nPING\r\n", R::MethodByte, 1),
+            (b"get / HTTP/1.1", R::MethodByte, 1),
+            (b"\nGET / HTTP/1.1", R::BareLf, 1),
+            (b" GET / HTTP/1.1", R::RequestLineSpacing, 1),
+            (b"\rGET / HTTP/1.1", R::BareCr, 2),
+            (b"CONNECT a:443 HTTP/1.1", R::ConnectMethod, 8),
+            (b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1", R::MethodTooLong, 33),
+        ] {
+            let found = refused(HeadScanner::request(), bytes, &Limits::default());
+            assert_eq!(found, Some((refusal, certain)), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn every_wrong_byte_of_a_request_line_is_refused_where_it_stands() {
+        for (bytes, refusal) in [
+            (&b"GET\t"[..], R::RequestLineSpacing),
+            (b"GET  ", R::RequestLineSpacing),
+            (b"GET \t", R::RequestLineSpacing),
+            (b"GET /\t", R::RequestLineSpacing),
+            (b"GET /  ", R::RequestLineSpacing),
+            (b"GET / HTTP/1.1 ", R::RequestLineSpacing),
+            (b"GET / HTTP/1.1\t", R::RequestLineSpacing),
+            (b"G=", R::MethodByte),
+            (b"G\"", R::MethodByte),
+            (b"GET\0", R::MethodByte),
+            (b"GET\r", R::MethodByte),
+            (b"GET\n", R::BareLf),
+            (b"GET \r", R::VersionMissing),
+            (b"GET /\r", R::VersionMissing),
+            (b"GET /\n", R::BareLf),
+            (b"GET \n", R::BareLf),
+            (b"GET \0", R::TargetByte),
+            (b"GET /\x0b", R::TargetByte),
+            (b"GET /\x7f", R::TargetByte),
+            (b"GET /\x80", R::TargetByte),
+            (b"GET a", R::TargetForm),
+            (b"GET ?", R::TargetForm),
+            (b"GET / h", R::VersionMalformed),
+            (b"GET / HTTP/1,", R::VersionMalformed),
+            (b"GET / HTTP ", R::VersionMalformed),
+            (b"GET / HTTP/x", R::VersionMalformed),
+            (b"GET / HTTP/1.x", R::VersionMalformed),
+            (b"GET / HTTP/1.10", R::VersionMalformed),
+            (b"GET / HTTP/1.1;", R::VersionMalformed),
+            (b"GET / HTTP/0", R::VersionUnsupported),
+            (b"GET / HTTP/2", R::VersionUnsupported),
+            (b"GET / HTTP/1.2", R::VersionUnsupported),
+            (b"GET / HTTP/1.1\n", R::BareLf),
+            (b"GET / HTTP/1.1\rX", R::BareCr),
+        ] {
+            let found = refused(HeadScanner::request(), bytes, &Limits::default());
+            assert_eq!(found, Some((refusal, bytes.len())), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn every_wrong_byte_of_a_field_is_refused_where_it_stands() {
+        for (lines, refusal) in [
+            (&b" "[..], R::SpaceBeforeFields),
+            (b"\t", R::SpaceBeforeFields),
+            (b"\n", R::BareLf),
+            (b"\r\r", R::BareCr),
+            (b":", R::FieldNameEmpty),
+            (b"\0", R::FieldNameByte),
+            (b"\x80", R::FieldNameByte),
+            (b"(", R::FieldNameByte),
+            (b"A ", R::SpaceBeforeColon),
+            (b"A\t", R::SpaceBeforeColon),
+            (b"A\r", R::FieldColonMissing),
+            (b"A\n", R::BareLf),
+            (b"A\x85", R::FieldNameByte),
+            (b"A@", R::FieldNameByte),
+            (b"A:b\n", R::BareLf),
+            (b"A:b\rc", R::BareCr),
+            (b"A:b\r\r", R::BareCr),
+            (b"A:\0", R::FieldValueByte),
+            (b"A:b\x0b", R::FieldValueByte),
+            (b"A:b\x0c", R::FieldValueByte),
+            (b"A:b\x7f", R::FieldValueByte),
+            (b"A:b\x1b", R::FieldValueByte),
+            (b"A:b\r\n ", R::ObsFold),
+            (b"A:b\r\n\t", R::ObsFold),
+            (b"A:b\r\n\n", R::BareLf),
+            (b"A:b\r\n\rX", R::BareCr),
+        ] {
+            let mut bytes = b"GET / HTTP/1.1\r\n".to_vec();
+            bytes.extend_from_slice(lines);
+            let found = refused(HeadScanner::request(), &bytes, &Limits::default());
+            assert_eq!(found, Some((refusal, bytes.len())), "{:?}", String::from_utf8_lossy(lines));
+        }
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let head = b"\r\nGET /abc HTTP/1.1\r\nHost: a\r\nB: cd\r\n\r\n";
+        let line = b"GET /abc HTTP/1.1\r\n".len();
+        let scan = |limits: &Limits| HeadScanner::request().advance(head, limits);
+        let good =
+            Limits { head_bytes: head.len(), fields: 2, line_bytes: line, ..Limits::default() };
+        assert_eq!(scan(&good), Ok(Progress::Complete(head.len())));
+        let head_short = Limits { head_bytes: head.len() - 1, ..good };
+        assert_eq!(scan(&head_short), Err(R::HeadTooLong));
+        assert_eq!(scan(&Limits { fields: 1, ..good }), Err(R::TooManyFields));
+        assert_eq!(scan(&Limits { line_bytes: line - 1, ..good }), Err(R::RequestLineTooLong));
+        let field = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaa\r\n\r\n";
+        let short = Limits { line_bytes: 17, ..good };
+        assert_eq!(HeadScanner::request().advance(field, &short), Err(R::FieldLineTooLong));
+        // The byte that reaches the limit decides, however the value is passed over.
+        let control = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaaaaaaaaaaaaaaa\0";
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::FieldLineTooLong));
+        let short = Limits { head_bytes: 30, ..Limits::default() };
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::HeadTooLong));
+    }
+
+    #[test]
+    fn status_lines_have_three_digits_and_perhaps_a_reason() {
+        for good in [
+            &b"HTTP/1.1 200 OK\r\n\r\n"[..],
+            b"HTTP/1.0 404 \r\n\r\n",
+            b"HTTP/1.1 204\r\n\r\n",
+            b"HTTP/1.1 200 \xc3\xa4\r\n\r\n",
+        ] {
+            let scanned = HeadScanner::response().advance(good, &Limits::default());
+            assert_eq!(scanned, Ok(Progress::Complete(good.len())));
+        }
+        for (bytes, refusal) in [
+            (&b"\r"[..], R::StatusLineMalformed),
+            (b"I", R::StatusLineMalformed),
+            (b"HTTP/2", R::StatusLineMalformed),
+            (b"HTTP/1.2", R::StatusLineMalformed),
+            (b"HTTP/1.1\t", R::StatusLineMalformed),
+            (b"HTTP/1.1  ", R::StatusLineMalformed),
+            (b"HTTP/1.1 20 ", R::StatusLineMalformed),
+            (b"HTTP/1.1 2000", R::StatusLineMalformed),
+            (b"HTTP/1.1 200\t", R::StatusLineMalformed),
+            (b"HTTP/1.1 200\n", R::BareLf),
+            (b"HTTP/1.1 200 O\n", R::BareLf),
+            (b"HTTP/1.1 200 O\0", R::StatusLineMalformed),
+            (b"HTTP/1.1 200 O\rK", R::BareCr),
+        ] {
+            let found = refused(HeadScanner::response(), bytes, &Limits::default());
+            assert_eq!(found, Some((refusal, bytes.len())), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
 }

@@ -2,15 +2,12 @@
 //!
 //! INVARIANT: `Default` is the strict end of every setting; a widening never touches framing.
 
-/// How many fields a head may have at most, whatever [`Limits::fields`] says; the tokeniser's array on the stack.
-pub const MAX_FIELDS: usize = 128;
-
 /// How much of one message is read before it is refused. All in bytes unless named otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A head from its first byte through its empty line. Longer is 431.
     pub head_bytes: usize,
-    /// Number of fields, at most [`MAX_FIELDS`]. More is 431.
+    /// Number of fields. More is 431.
     pub fields: usize,
     /// One line with its CRLF. A longer request line is 414, another line 431.
     pub line_bytes: usize,
@@ -32,7 +29,7 @@ impl Limits {
 
     /// For responses: servers say more than clients (policies in fields, many cookies).
     pub const RESPONSES: Self =
-        Self { head_bytes: 65_536, fields: MAX_FIELDS, line_bytes: 32_768, ..Self::REQUESTS };
+        Self { head_bytes: 65_536, fields: 128, line_bytes: 32_768, ..Self::REQUESTS };
 }
 
 impl Default for Limits {

@@ -1,0 +1,62 @@
+//! Connections: both directions of a flow, seen by one worker.
+//!
+//! What arrives: a packet's flow tuple. What leaves: the connection it belongs to, with the verdict cached for an epoch. The table
+//! is bounded; when it is full an idle or half-open connection makes room, or the packet is a named drop.
+
+pub mod expiry;
+pub mod table;
+pub mod tcp;
+
+pub use table::{ConnectionId, Connections, Found};
+
+use parser::flow_key::FlowTuple;
+use policy_table::{Access, Peer};
+
+use crate::{inspect::Stream, worker::PortId, worker::clock::Tick};
+
+/// Which end sent a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The one that opened the connection.
+    Original,
+    /// The other one.
+    Reply,
+}
+
+/// The verdict on a connection and the epoch of the table that gave it.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The table's epoch.
+    pub epoch: u64,
+    /// What it said.
+    pub access: Access,
+    /// The opener, as that table knows it.
+    pub source: Peer,
+    /// The other end, as that table knows it.
+    pub destination: Peer,
+    /// The port that leads to the opener.
+    pub source_port: PortId,
+    /// The port that leads to the other end.
+    pub destination_port: PortId,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// From the opener to the other end, after service translation.
+    pub flow: FlowTuple,
+    /// As the opener addressed it, if it addressed a service.
+    pub service: Option<FlowTuple>,
+    /// The port that policy speaks of: the destination's, or the type of an ICMP message.
+    pub policy_port: u16,
+    /// How far it is.
+    pub phase: tcp::Phase,
+    /// When the last packet of it passed.
+    pub last_seen: Tick,
+    /// The cached verdict.
+    pub judgement: Judgement,
+    /// The inspected stream, if an HTTP rule decides.
+    pub stream: Option<Box<Stream>>,
+    /// When the stream is woken next, if it is.
+    pub wake: Option<Tick>,
+}

@@ -1,0 +1,773 @@
+//! The daemon: owns the UMEM, the ports and the policy, and runs the control loop until it is told to stop.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+    net::IpAddr,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crossbeam::{
+    channel::{Sender, bounded},
+    queue::ArrayQueue,
+};
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use parser::ethernet::MacAddress;
+use xdp_redirect::{Fallback, Role, mount_bpffs};
+
+use super::{
+    attach::{AttachError, Attached, attach},
+    journal,
+    netlink::{LinkWatch, Netlink, NetlinkError},
+    policy::Policy,
+    preflight,
+    socket::{self, Answer, Client, Request},
+    status::{
+        EndpointStatus, FrameStatus, PacketStatus, PortStatus, RequestStatus, Status, WorkerStatus,
+    },
+    watch::{DirectoryWatch, WatchError},
+};
+use crate::{
+    config::{Config, PodPort, UplinkFallback},
+    counters::Counters,
+    drop_reason::DropReason,
+    flow::{Flow, FlowEvent},
+    umem::{
+        Frame, frame,
+        kernel::{Sockets, Umem, UmemError},
+        pool,
+    },
+    worker::{
+        Command, Observers, PortId, Report, Worker, WorkerId, affinity::spawn_pinned, clock::Clock,
+        handoff::Inbox, wakeup::Rest,
+    },
+    world::{PortKind, PortView, World},
+};
+
+/// Flow events between the workers and the control thread.
+const EVENT_QUEUE: usize = 4096;
+
+/// Flow events kept for `observe --last`.
+const EVENT_HISTORY: usize = 4096;
+
+/// How often flow events are taken out.
+const EVENT_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long a worker may take to answer; a turn takes microseconds.
+const WORKER_PATIENCE: Duration = Duration::from_secs(2);
+
+const SOCKET: Token = Token(0);
+const SIGNAL: Token = Token(1);
+const WATCH: Token = Token(2);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A privilege or a kernel feature is missing.
+    #[error(transparent)]
+    Missing(#[from] preflight::Missing),
+    /// The UMEM could not be had.
+    #[error(transparent)]
+    Umem(#[from] UmemError),
+    /// A port could not be taken over.
+    #[error("port {interface}: {source}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: AttachError,
+    },
+    /// The snapshot directory cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Interfaces, addresses or routes.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// Anything else that the system refused.
+    #[error("cannot {action} {path}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn system(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RunError {
+    let path = path.into();
+    move |source| RunError::System { action, path, source }
+}
+
+/// A worker as the control thread sees it.
+#[derive(Debug)]
+struct Hand {
+    core: usize,
+    pinned: Arc<std::sync::atomic::AtomicBool>,
+    commands: Sender<Command<Sockets>>,
+    inbox: Arc<Inbox>,
+    thread: JoinHandle<()>,
+}
+
+impl Hand {
+    fn tell(&self, command: Command<Sockets>) {
+        // A worker that is gone answers nothing; its thread's end is noticed when it is joined.
+        let _gone = self.commands.send_timeout(command, WORKER_PATIENCE);
+        self.inbox.ring();
+    }
+}
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    umem: Umem,
+    reserve: Arc<ArrayQueue<Frame>>,
+    netlink: Netlink,
+    links: LinkWatch,
+    policy: Policy,
+    watch: DirectoryWatch,
+    hands: Vec<Hand>,
+    ports: Vec<Option<Attached>>,
+    epoch: u64,
+    host_addresses: Vec<IpAddr>,
+    routed: Vec<IpAddr>,
+    started: SystemTime,
+    events: Arc<ArrayQueue<FlowEvent>>,
+    history: VecDeque<FlowEvent>,
+    observers: Arc<Observers>,
+    followers: Vec<(Client, bool)>,
+    node: String,
+}
+
+impl Daemon {
+    /// Brings everything up: UMEM, workers, host port, pods' ports, policy. Frames flow when it returns.
+    pub fn start(config: Config) -> Result<Self, RunError> {
+        preflight::check()?;
+        std::fs::create_dir_all(&config.state)
+            .map_err(system("create the state directory", &config.state))?;
+        let pins = config.pins();
+        mount_bpffs(&pins).map_err(system("mount a bpffs at", &pins))?;
+        let mut netlink = Netlink::open()?;
+        let links = LinkWatch::open()?;
+        let (umem, frames) = Umem::register(config.umem.frames)?;
+        let reserve = pool::reserve(frames);
+        let clock = Clock::start();
+        let events = Arc::new(ArrayQueue::new(EVENT_QUEUE));
+        let observers = Arc::new(Observers::default());
+        let hands = start_workers(&config, &reserve, clock, &events, &observers)?;
+        let policy = Policy::new(&config);
+        // Watched before it is read, so that no change in between is missed.
+        let watch = DirectoryWatch::open(&config.snapshot)?;
+        let host_addresses = netlink.addresses()?;
+        let node = nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default();
+        let mut daemon = Self {
+            config,
+            umem,
+            reserve,
+            netlink,
+            links,
+            policy,
+            watch,
+            hands,
+            ports: Vec::new(),
+            epoch: 0,
+            host_addresses,
+            routed: Vec::new(),
+            started: SystemTime::now(),
+            events,
+            history: VecDeque::with_capacity(EVENT_HISTORY),
+            observers,
+            followers: Vec::new(),
+            node,
+        };
+        daemon.attach_all()?;
+        daemon.reload();
+        Ok(daemon)
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    pub fn run(mut self) -> Result<(), RunError> {
+        let state = self.config.state.clone();
+        let socket = self.config.socket();
+        let listener = socket::listen(&socket).map_err(system("listen on", &socket))?;
+        let (mut signalled, signal) =
+            UnixStream::pair().map_err(system("make a signal pipe in", &state))?;
+        signalled.set_nonblocking(true).map_err(system("make a signal pipe in", &state))?;
+        for number in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            let pipe = signal.try_clone().map_err(system("make a signal pipe in", &state))?;
+            signal_hook::low_level::pipe::register(number, pipe)
+                .map_err(system("catch signals for", &state))?;
+        }
+        let mut poll = Poll::new().map_err(system("poll in", &state))?;
+        let descriptors: [(RawFd, Token); 3] = [
+            (listener.as_raw_fd(), SOCKET),
+            (signalled.as_raw_fd(), SIGNAL),
+            (self.watch.fd(), WATCH),
+        ];
+        for (descriptor, token) in descriptors {
+            poll.registry()
+                .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+                .map_err(system("poll in", &state))?;
+        }
+        journal::say(format_args!(
+            "ready: {} ports, {} workers, control socket {}",
+            self.ports.iter().flatten().count(),
+            self.hands.len(),
+            socket.display()
+        ));
+        let mut events = Events::with_capacity(16);
+        loop {
+            let now = now();
+            let timeout = self.watch.due(now).map_or(EVENT_PERIOD, |due| due.min(EVENT_PERIOD));
+            match poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(system("poll in", &state)(error));
+                }
+                _ => {}
+            }
+            if signalled.read(&mut [0; 8]).is_ok_and(|count| count > 0) {
+                break;
+            }
+            self.watch.look(self::now());
+            if self.watch.settled(self::now()) {
+                self.reload();
+            }
+            self.remove_dead_ports();
+            self.drain_events();
+            self.serve(&listener);
+        }
+        self.stop();
+        let _removed = std::fs::remove_file(&socket);
+        Ok(())
+    }
+
+    /// Ends the workers and gives their frames back. The programs stay on their interfaces and drop: a daemon that is replaced must
+    /// not open the door in between (`blastdoor release` does).
+    fn stop(mut self) {
+        for hand in &self.hands {
+            hand.tell(Command::Stop);
+        }
+        for hand in self.hands.drain(..) {
+            let _panicked = hand.thread.join();
+        }
+        journal::say(format_args!(
+            "stopped; the ports stay closed until a daemon runs again or `blastdoor release`"
+        ));
+    }
+
+    fn attach_all(&mut self) -> Result<(), RunError> {
+        if let Some(host) = self.config.host.clone() {
+            self.attach_host(&host)?;
+        }
+        if let Some(uplink) = self.config.uplink.clone() {
+            let fallback = match uplink.fallback {
+                UplinkFallback::Drop => Fallback::Drop,
+                UplinkFallback::Pass => Fallback::Pass,
+            };
+            self.attach(&uplink.interface, PortKind::Uplink, Role::Uplink { fallback }, None)?;
+        }
+        for port in self.config.ports.clone() {
+            self.attach(&port.interface, PortKind::Pod, Role::Pod, Some(port.pod))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the veth into the node's stack, or finds the one of an earlier daemon, and takes over our end.
+    fn attach_host(&mut self, host: &crate::config::Host) -> Result<(), RunError> {
+        let peer = host.peer();
+        match self.netlink.interface(&host.interface) {
+            Err(error) if error.is_missing() => {
+                self.netlink.make_veth(&host.interface, &peer, host.mtu)?
+            }
+            other => drop(other?),
+        }
+        let node_end = self.netlink.interface(&host.interface)?;
+        for &address in &host.addresses {
+            self.netlink.add_address(node_end.index, address)?;
+        }
+        let position = self.attach(&peer, PortKind::Host, Role::Pod, None)?;
+        // Both ends of this veth are ours, so its other end need not be learned.
+        if let Some(port) = self.ports.get(position).and_then(Option::as_ref) {
+            port.neighbour.learn(node_end.mac);
+        }
+        self.host_addresses = self.netlink.addresses()?;
+        Ok(())
+    }
+
+    /// Takes over one interface; its place in `ports`.
+    fn attach(
+        &mut self,
+        name: &str,
+        kind: PortKind,
+        role: Role,
+        pod: Option<String>,
+    ) -> Result<usize, RunError> {
+        let workers = u16::try_from(self.hands.len()).unwrap_or(1);
+        let position = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        // The host port and the uplink are two ways to the same peers, so one worker must see both.
+        let home = match kind {
+            PortKind::Host | PortKind::Uplink => WorkerId(0),
+            PortKind::Pod => WorkerId(u16::try_from(position).unwrap_or(0) % workers),
+        };
+        let pins = self.config.pins();
+        let (attached, sockets) = attach(
+            &mut self.netlink,
+            &mut self.umem,
+            &pins,
+            name,
+            (kind, role, pod),
+            (home, workers),
+        )
+        .map_err(|source| RunError::Attach { interface: name.to_owned(), source })?;
+        if attached.program.mode() == xdp_redirect::Mode::Generic {
+            journal::say(format_args!(
+                "port {name}: the driver has no native XDP, using generic mode, which is slower"
+            ));
+        }
+        let id = PortId(u16::try_from(position).unwrap_or(u16::MAX));
+        for (worker, sockets) in sockets {
+            if let Some(hand) = self.hands.get(usize::from(worker.0)) {
+                hand.tell(Command::AddPort {
+                    port: id,
+                    fd: Some(sockets.fd()),
+                    sockets,
+                    receives: worker == home,
+                });
+            }
+        }
+        if position == self.ports.len() {
+            self.ports.push(None);
+        }
+        if let Some(slot) = self.ports.get_mut(position) {
+            *slot = Some(attached);
+        }
+        Ok(position)
+    }
+
+    /// Takes a port away from the workers; its program stays unless `detach`.
+    fn remove(&mut self, position: usize, detach: bool) {
+        let Some(port) = self.ports.get_mut(position).and_then(Option::take) else { return };
+        let id = PortId(u16::try_from(position).unwrap_or(u16::MAX));
+        // First a world without the port, so that nobody sends to it, then the sockets.
+        self.publish();
+        let (sender, receiver) = bounded(self.hands.len().max(1));
+        for hand in &self.hands {
+            hand.tell(Command::RemovePort { port: id, back: sender.clone() });
+        }
+        drop(sender);
+        while let Ok(sockets) = receiver.recv_timeout(WORKER_PATIENCE) {
+            for frame in sockets.close() {
+                if let Err(frame) = self.reserve.push(frame) {
+                    drop(frame);
+                }
+            }
+        }
+        if detach {
+            let name = port.interface.name.clone();
+            if let Err(error) = port.program.detach() {
+                journal::say(format_args!("port {name}: cannot take the XDP program off: {error}"));
+            }
+        }
+    }
+
+    fn remove_dead_ports(&mut self) {
+        for index in self.links.deleted() {
+            let found = self
+                .ports
+                .iter()
+                .position(|port| port.as_ref().is_some_and(|port| port.interface.index == index));
+            if let Some(position) = found {
+                let name = self
+                    .ports
+                    .get(position)
+                    .and_then(Option::as_ref)
+                    .map(|port| port.interface.name.clone());
+                journal::say(format_args!(
+                    "port {}: the interface is gone",
+                    name.unwrap_or_default()
+                ));
+                self.remove(position, true);
+            }
+        }
+    }
+
+    /// Reads the snapshot directory and publishes what it says, or keeps the old policy and says why.
+    fn reload(&mut self) {
+        if self.policy.reload(&self.host_addresses) {
+            let status = self.policy.status();
+            journal::say(format_args!(
+                "policy epoch {}: {} policies",
+                status.epoch, status.policies
+            ));
+            self.publish();
+        } else {
+            for reason in self.policy.refused() {
+                journal::say(format_args!("snapshot refused, the policy in force stays: {reason}"));
+            }
+        }
+    }
+
+    /// Makes a new world of the policy and the ports and hands it to every worker.
+    fn publish(&mut self) {
+        self.epoch += 1;
+        let table = self.policy.table().cloned();
+        let views =
+            self.ports.iter().map(|port| port.as_ref().map(|port| self.view(port))).collect();
+        let gateways =
+            self.config.host.iter().flat_map(|host| host.gateways().collect::<Vec<_>>()).collect();
+        let world = Arc::new(World::new(self.epoch, table, views, gateways));
+        for hand in &self.hands {
+            hand.tell(Command::World(Arc::clone(&world)));
+        }
+        self.set_routes(&world);
+        self.set_taken_addresses(&world);
+    }
+
+    fn view(&self, port: &Attached) -> PortView {
+        let endpoint = port
+            .pod
+            .as_deref()
+            .and_then(|pod| pod.split_once('/'))
+            .and_then(|(namespace, name)| self.policy.table()?.endpoint_named(namespace, name));
+        PortView {
+            name: port.interface.name.clone(),
+            kind: port.kind,
+            mac: port.interface.mac,
+            neighbour: Arc::clone(&port.neighbour),
+            home: port.home,
+            mtu: port.interface.mtu as usize,
+            endpoint,
+        }
+    }
+
+    /// Routes of the node's stack: every pod here and every service through the host port.
+    fn set_routes(&mut self, world: &World) {
+        let Some(host) = self.config.host.as_ref().map(|host| host.interface.clone()) else {
+            return;
+        };
+        let Ok(interface) = self.netlink.interface(&host) else { return };
+        let wanted: Vec<IpAddr> = world.addresses();
+        for &address in wanted.iter().filter(|address| !self.routed.contains(address)) {
+            if let Err(error) = self.netlink.add_route(address, interface.index) {
+                journal::say(format_args!("host port: {error}"));
+            }
+        }
+        for &address in self.routed.iter().filter(|address| !wanted.contains(address)) {
+            if let Err(error) = self.netlink.remove_route(address, interface.index) {
+                journal::say(format_args!("host port: {error}"));
+            }
+        }
+        self.routed = wanted;
+    }
+
+    /// Addresses that the uplink's program takes: the same.
+    fn set_taken_addresses(&mut self, world: &World) {
+        let wanted = world.addresses();
+        for port in self.ports.iter_mut().flatten().filter(|port| port.kind == PortKind::Uplink) {
+            let taken = std::mem::take(&mut port.taken);
+            let outcome = wanted
+                .iter()
+                .filter(|address| !taken.contains(address))
+                .try_for_each(|&address| port.program.take_address(address))
+                .and_then(|()| {
+                    taken
+                        .iter()
+                        .filter(|address| !wanted.contains(address))
+                        .try_for_each(|&address| port.program.leave_address(address))
+                });
+            if let Err(error) = outcome {
+                journal::say(format_args!("uplink: {error}"));
+            }
+            port.taken.clone_from(&wanted);
+        }
+    }
+
+    fn serve(&mut self, listener: &UnixListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            let Ok(mut client) = Client::accept(stream) else { continue };
+            let Ok(request) = client.request() else { continue };
+            let answer = match request {
+                Request::Status => Answer::Status(Box::new(self.status())),
+                Request::Observe { last, follow, json } => {
+                    self.observe(client, last, follow, json);
+                    continue;
+                }
+                Request::AddPort(port) => self.add_port(port),
+                Request::RemovePort { interface } => self.remove_port(&interface),
+            };
+            // A client that left does not care.
+            let _left = client.answer(&answer);
+        }
+    }
+
+    fn add_port(&mut self, port: PodPort) -> Answer {
+        if self.ports.iter().flatten().any(|known| known.interface.name == port.interface) {
+            return Answer::Refused { reason: format!("port {} exists already", port.interface) };
+        }
+        match self.attach(&port.interface, PortKind::Pod, Role::Pod, Some(port.pod)) {
+            Ok(_) => {
+                self.publish();
+                Answer::Done
+            }
+            Err(error) => Answer::Refused { reason: error.to_string() },
+        }
+    }
+
+    fn remove_port(&mut self, interface: &str) -> Answer {
+        let found = self.ports.iter().position(|port| {
+            port.as_ref()
+                .is_some_and(|port| port.kind == PortKind::Pod && port.interface.name == interface)
+        });
+        match found {
+            Some(position) => {
+                self.remove(position, true);
+                Answer::Done
+            }
+            None => Answer::Refused {
+                reason: format!("there is no pod port {interface}; see `blastdoor status`"),
+            },
+        }
+    }
+
+    fn observe(&mut self, mut client: Client, last: usize, follow: bool, json: bool) {
+        self.drain_events();
+        let skip = self.history.len().saturating_sub(last);
+        for event in self.history.iter().skip(skip) {
+            let Some(answer) = self.flow(event, json) else { continue };
+            if client.answer(&answer).is_err() {
+                return;
+            }
+        }
+        if follow {
+            self.followers.push((client, json));
+            self.observers.following.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn drain_events(&mut self) {
+        while let Some(event) = self.events.pop() {
+            let mut followers = std::mem::take(&mut self.followers);
+            followers.retain_mut(|(client, json)| {
+                self.flow(&event, *json).is_none_or(|answer| client.answer(&answer).is_ok())
+            });
+            self.observers.following.store(!followers.is_empty(), Ordering::Relaxed);
+            self.followers = followers;
+            if self.history.len() == EVENT_HISTORY {
+                self.history.pop_front();
+            }
+            self.history.push_back(event);
+        }
+    }
+
+    fn flow(&self, event: &FlowEvent, json: bool) -> Option<Answer> {
+        let table = self.policy.table()?;
+        let time = self.started + Duration::from_millis(event.tick.0);
+        let flow = Flow { event, time, table, node: &self.node };
+        let line = if json { flow.json().to_string() } else { flow.line() };
+        Some(Answer::Flow { line })
+    }
+
+    fn status(&mut self) -> Status {
+        let reports = self.reports();
+        let mut counters = Counters::default();
+        for report in &reports {
+            counters.add(&report.counters);
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy: self.policy.status(),
+            ports: self.port_status(&reports),
+            workers: self.worker_status(&reports),
+            endpoints: self.endpoint_status(),
+            packets: PacketStatus {
+                received: counters.received,
+                sent: counters.sent,
+                answered: counters.answered,
+                absorbed: counters.absorbed,
+                handed_on: counters.handed_on,
+                dropped: counters.dropped_in_all(),
+                waiting: reports.iter().map(|report| report.waiting as u64).sum(),
+                built: counters.built,
+                events_lost: counters.events_lost,
+            },
+            requests: RequestStatus {
+                allowed: counters.requests.allowed,
+                denied: counters.requests.denied,
+                refused: counters.requests.refused,
+            },
+            drops: DropReason::ALL
+                .iter()
+                .map(|&reason| (reason.key().to_owned(), counters.dropped(reason)))
+                .filter(|(_, packets)| *packets > 0)
+                .collect(),
+            frames: self.frame_status(&reports),
+        }
+    }
+
+    /// A report of every worker, each made between two of its turns.
+    fn reports(&self) -> Vec<Report> {
+        let mut pending = Vec::new();
+        for hand in &self.hands {
+            let (sender, receiver) = bounded(1);
+            hand.tell(Command::Report(sender));
+            pending.push(receiver);
+        }
+        pending
+            .into_iter()
+            .map(|receiver| receiver.recv_timeout(WORKER_PATIENCE).unwrap_or_default())
+            .collect()
+    }
+
+    fn frame_status(&self, reports: &[Report]) -> FrameStatus {
+        let mut frames = FrameStatus {
+            total: self.umem.region().frames() as usize,
+            free: self.reserve.len(),
+            held: self.hands.iter().map(|hand| hand.inbox.len()).sum(),
+            leaked: frame::leaked(),
+            ..FrameStatus::default()
+        };
+        for report in reports {
+            frames.free += report.free;
+            frames.held += report.waiting;
+            for (_, port) in &report.ports {
+                frames.fill += port.frames.fill;
+                frames.rx += port.frames.rx;
+                frames.tx += port.frames.tx;
+                frames.completion += port.frames.completion;
+            }
+        }
+        let sum =
+            frames.free + frames.fill + frames.rx + frames.held + frames.tx + frames.completion;
+        frames.balanced = sum == frames.total && frames.leaked == 0;
+        frames
+    }
+
+    fn port_status(&self, reports: &[Report]) -> Vec<PortStatus> {
+        let mut all = Vec::new();
+        for (position, port) in self.ports.iter().enumerate() {
+            let Some(port) = port else { continue };
+            let ours = || {
+                reports
+                    .iter()
+                    .flat_map(|report| &report.ports)
+                    .filter(|(id, _)| usize::from(id.0) == position)
+                    .map(|(_, report)| report)
+            };
+            all.push(PortStatus {
+                name: port.interface.name.clone(),
+                kind: port.kind.as_str().to_owned(),
+                pod: port.pod.clone(),
+                up: port.kind != PortKind::Pod || self.view(port).endpoint.is_some(),
+                mode: port.program.mode().as_str().to_owned(),
+                copy: port.copy.as_str().to_owned(),
+                worker: port.home.0,
+                tx_queues: port.tx_queues,
+                mac: port.interface.mac.to_string(),
+                neighbour: port.neighbour.mac().as_ref().map(MacAddress::to_string),
+                mtu: port.interface.mtu as usize,
+                received: ours().map(|report| report.received).sum(),
+                sent: ours().map(|report| report.sent).sum(),
+            });
+        }
+        all
+    }
+
+    fn worker_status(&self, reports: &[Report]) -> Vec<WorkerStatus> {
+        self.hands
+            .iter()
+            .zip(reports)
+            .enumerate()
+            .map(|(number, (hand, report))| WorkerStatus {
+                worker: u16::try_from(number).unwrap_or(u16::MAX),
+                core: hand.core,
+                pinned: hand.pinned.load(Ordering::Relaxed),
+                connections: report.connections,
+                streams: report.streams,
+                evicted: report.evicted,
+                received: report.counters.received,
+            })
+            .collect()
+    }
+
+    fn endpoint_status(&self) -> Vec<EndpointStatus> {
+        let Some(table) = self.policy.table() else { return Vec::new() };
+        table
+            .endpoints()
+            .iter()
+            .map(|endpoint| {
+                let pod = format!("{}/{}", endpoint.namespace, endpoint.name);
+                let port = self.ports.iter().flatten().find(|port| port.pod.as_ref() == Some(&pod));
+                EndpointStatus {
+                    identity: endpoint.identity.number(),
+                    ingress_enforced: endpoint.ingress_enforced,
+                    egress_enforced: endpoint.egress_enforced,
+                    labels: endpoint.labels.iter().map(ToString::to_string).collect(),
+                    addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+                    port: port.map(|port| port.interface.name.clone()),
+                    pod,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Starts one worker for each core of the configuration.
+fn start_workers(
+    config: &Config,
+    reserve: &Arc<ArrayQueue<Frame>>,
+    clock: Clock,
+    events: &Arc<ArrayQueue<FlowEvent>>,
+    observers: &Arc<Observers>,
+) -> Result<Vec<Hand>, RunError> {
+    let cores = &config.workers.cores;
+    let mut rests = Vec::new();
+    for _ in cores {
+        rests.push(
+            Rest::new(config.workers.spin())
+                .map_err(system("make a worker's poll in", &config.state))?,
+        );
+    }
+    let inboxes: Vec<Arc<Inbox>> = rests.iter().map(Rest::inbox).collect();
+    let mut hands = Vec::new();
+    for (number, (&core, rest)) in cores.iter().zip(rests).enumerate() {
+        let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
+        let (commands, orders) = bounded(64);
+        let inbox = rest.inbox();
+        let worker =
+            Worker::new(id, clock, pool::Pool::new(Arc::clone(reserve)), inboxes.clone(), {
+                crate::worker::Reporting {
+                    events: Arc::clone(events),
+                    observers: Arc::clone(observers),
+                }
+            });
+        let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let unpinned = Arc::clone(&pinned);
+        let thread = spawn_pinned(
+            &format!("worker-{number}"),
+            core,
+            move || unpinned.store(false, Ordering::Relaxed),
+            move || worker.run(rest, &orders),
+        )
+        .map_err(system("start a worker in", &config.state))?;
+        hands.push(Hand { core, pinned, commands, inbox, thread });
+    }
+    Ok(hands)
+}
+
+/// The time, for the control plane: it is not on the packet path.
+#[expect(clippy::disallowed_methods, reason = "the control thread is not on the packet path")]
+fn now() -> Instant {
+    Instant::now()
+}

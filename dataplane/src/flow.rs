@@ -1,0 +1,347 @@
+//! Flow events: what workers tell of their verdicts, and how people and tools read it.
+//!
+//! A worker puts a small copyable [`FlowEvent`] into a bounded queue and goes on; the control thread takes it out, finds names
+//! for addresses and prints it as `hubble observe` does (`cilium-semantics.md` §4.3) or as JSON in Hubble's field names (§4.1).
+
+use std::{net::IpAddr, time::SystemTime};
+
+use parser::{flow_key::FlowTuple, http::HttpRefusal, network::Protocol, tcp::TcpFlags};
+use policy_table::{Cause, Direction, Identity, MatchType, RuleOrigin, Table};
+use serde_json::{Value, json};
+
+use crate::{drop_reason::DropReason, worker::clock::Tick};
+
+/// Bytes of a request's line that an event carries; what is longer is cut.
+pub const REQUEST_BYTES: usize = 256;
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Happening {
+    /// A verdict on a new connection.
+    PolicyVerdict {
+        /// None: allowed. Some: dropped for this reason.
+        denied: Option<DropReason>,
+        /// Which side's policy spoke.
+        direction: Direction,
+        /// Why, in the table of the event's epoch.
+        cause: Cause,
+    },
+    /// A packet dropped for another reason than policy.
+    Drop(DropReason),
+    /// A request on an inspected connection.
+    Request {
+        /// Whether it was allowed.
+        allowed: bool,
+        /// The method, a space, the host and the target, cut at [`REQUEST_BYTES`].
+        text: RequestText,
+        /// Why, in the table of the event's epoch.
+        cause: Option<Cause>,
+    },
+    /// Bytes on an inspected connection that are no acceptable request.
+    Refused(HttpRefusal),
+}
+
+/// The beginning of a request, copied.
+#[derive(Clone, Copy)]
+pub struct RequestText {
+    bytes: [u8; REQUEST_BYTES],
+    len: u16,
+    method_len: u16,
+}
+
+impl std::fmt::Debug for RequestText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method(), self.url())
+    }
+}
+
+impl RequestText {
+    /// Copies what fits.
+    pub fn new(method: &str, host: &str, path: &str) -> Self {
+        let mut text = Self { bytes: [0; REQUEST_BYTES], len: 0, method_len: 0 };
+        text.append(method.as_bytes());
+        text.method_len = text.len;
+        text.append(b"http://");
+        text.append(host.as_bytes());
+        text.append(path.as_bytes());
+        text
+    }
+
+    /// The method.
+    pub fn method(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes.get(..usize::from(self.method_len)).unwrap_or_default())
+    }
+
+    /// `http://host/path?query`, perhaps cut.
+    pub fn url(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(
+            self.bytes.get(usize::from(self.method_len)..usize::from(self.len)).unwrap_or_default(),
+        )
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        let count = bytes.len().min(REQUEST_BYTES - start);
+        if let (Some(room), Some(bytes)) =
+            (self.bytes.get_mut(start..start + count), bytes.get(..count))
+        {
+            room.copy_from_slice(bytes);
+            self.len += u16::try_from(count).unwrap_or(0);
+        }
+    }
+}
+
+/// One event, as a worker makes it: copyable, without names.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowEvent {
+    /// When.
+    pub tick: Tick,
+    /// The epoch of the table that judged.
+    pub epoch: u64,
+    /// The packet's addresses and ports, after service translation where it took place.
+    pub tuple: FlowTuple,
+    /// The sender's identity.
+    pub source: Identity,
+    /// The receiver's identity.
+    pub destination: Identity,
+    /// The segment's flags; empty if it is not TCP.
+    pub flags: TcpFlags,
+    /// What happened.
+    pub happening: Happening,
+}
+
+/// An event with its wall-clock time and names, ready to print.
+#[derive(Debug)]
+pub struct Flow<'a> {
+    /// The event.
+    pub event: &'a FlowEvent,
+    /// Its wall-clock time.
+    pub time: SystemTime,
+    /// The table that knows the names.
+    pub table: &'a Table,
+    /// The node's name.
+    pub node: &'a str,
+}
+
+impl Flow<'_> {
+    /// One line as `hubble observe` prints it.
+    pub fn line(&self) -> String {
+        let event = self.event;
+        let source = self.end(event.tuple.source, event.tuple.src_port, event.source);
+        let destination =
+            self.end(event.tuple.destination, event.tuple.dst_port, event.destination);
+        let (kind, verdict, summary) = match &event.happening {
+            Happening::PolicyVerdict { denied, direction, cause } => {
+                let by = self.by(Some(*cause));
+                let verdict = if denied.is_none() { "ALLOWED" } else { "DENIED" };
+                (
+                    format!(
+                        "policy-verdict:{} {}",
+                        self.table.match_type(*cause),
+                        shout(*direction)
+                    ),
+                    format!("{verdict}{by}"),
+                    self.protocol_summary(),
+                )
+            }
+            Happening::Drop(reason) => {
+                (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary())
+            }
+            Happening::Request { allowed, text, cause } => {
+                let by = self.by(*cause);
+                let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
+                (
+                    "http-request".to_owned(),
+                    format!("{verdict}{by}"),
+                    format!("HTTP/1.1 {} {}", text.method(), text.url()),
+                )
+            }
+            Happening::Refused(refusal) => (
+                "http-request".to_owned(),
+                "DROPPED".to_owned(),
+                format!("refused with {}: {refusal}", refusal.status()),
+            ),
+        };
+        format!("{}: {source} -> {destination} {kind} {verdict} ({summary})", timestamp(self.time))
+    }
+
+    /// One object in the shape of `hubble observe -o json`.
+    pub fn json(&self) -> Value {
+        let event = self.event;
+        let time = timestamp(self.time);
+        let version = if event.tuple.source.is_ipv4() { "IPv4" } else { "IPv6" };
+        let mut flow = json!({
+            "time": time,
+            "node_name": self.node,
+            "IP": {
+                "source": event.tuple.source.to_string(),
+                "destination": event.tuple.destination.to_string(),
+                "ipVersion": version,
+            },
+            "l4": self.l4(),
+            "source": self.peer(event.tuple.source, event.source),
+            "destination": self.peer(event.tuple.destination, event.destination),
+            "is_reply": false,
+        });
+        let mut set = |field: &str, value: Value| {
+            if let Value::Object(fields) = &mut flow {
+                fields.insert(field.to_owned(), value);
+            }
+        };
+        match &event.happening {
+            Happening::PolicyVerdict { denied, direction, cause } => {
+                set("Type", json!("L3_L4"));
+                set("verdict", json!(if denied.is_none() { "FORWARDED" } else { "DROPPED" }));
+                set("event_type", json!({"type": 5}));
+                set("traffic_direction", json!(shout(*direction)));
+                set("policy_match_type", json!(match_number(self.table.match_type(*cause))));
+                if let Some(reason) = denied {
+                    set("drop_reason", json!(reason.number()));
+                    set("drop_reason_desc", json!(reason.flow_name()));
+                }
+                if let Some(rule) = self.rule(*cause) {
+                    let side = shout(*direction).to_lowercase();
+                    let action = if denied.is_none() { "allowed" } else { "denied" };
+                    set(&format!("{side}_{action}_by"), json!([policy(rule)]));
+                }
+            }
+            Happening::Drop(reason) => {
+                set("Type", json!("L3_L4"));
+                set("verdict", json!("DROPPED"));
+                set("event_type", json!({"type": 1, "sub_type": reason.number()}));
+                set("drop_reason", json!(reason.number()));
+                set("drop_reason_desc", json!(reason.flow_name()));
+            }
+            Happening::Request { allowed, text, cause } => {
+                set("Type", json!("L7"));
+                set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
+                set("event_type", json!({"type": 129}));
+                let http =
+                    json!({"method": text.method(), "url": text.url(), "protocol": "HTTP/1.1"});
+                set("l7", json!({"type": "REQUEST", "http": http}));
+                if !allowed {
+                    set("drop_reason_desc", json!(DropReason::PolicyDenied.flow_name()));
+                }
+                if let Some(rule) = cause.and_then(|cause| self.rule(cause)) {
+                    let field = if *allowed { "ingress_allowed_by" } else { "ingress_denied_by" };
+                    set(field, json!([policy(rule)]));
+                }
+            }
+            Happening::Refused(refusal) => {
+                set("Type", json!("L7"));
+                set("verdict", json!("DROPPED"));
+                set("event_type", json!({"type": 129}));
+                set("l7", json!({"type": "REQUEST", "http": {"code": refusal.status()}}));
+                set("drop_reason_desc", json!(DropReason::InvalidPacket.flow_name()));
+                set("extensions", json!({"refusal": refusal.to_string()}));
+            }
+        }
+        json!({"flow": flow, "node_name": self.node, "time": time})
+    }
+
+    /// The rule behind a cause, if the table is still the one that gave it.
+    fn rule(&self, cause: Cause) -> Option<&RuleOrigin> {
+        let same = self.table.epoch() == self.event.epoch;
+        self.table.rule_of(cause).filter(|_| same).and_then(|rule| self.table.rule(rule))
+    }
+
+    fn by(&self, cause: Option<Cause>) -> String {
+        cause
+            .and_then(|cause| self.rule(cause))
+            .map(|rule| format!(" BY {rule}"))
+            .unwrap_or_default()
+    }
+
+    fn end(&self, address: IpAddr, port: u16, identity: Identity) -> String {
+        let name =
+            match self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)) {
+                Some(endpoint) => format!("{}/{}", endpoint.namespace, endpoint.name),
+                None if address.is_ipv6() => format!("[{address}]"),
+                None => address.to_string(),
+            };
+        let port = if port == 0 { String::new() } else { format!(":{port}") };
+        match identity.reserved_name() {
+            Some(reserved) => format!("{name}{port} ({reserved})"),
+            None => format!("{name}{port} (ID:{})", identity.number()),
+        }
+    }
+
+    fn peer(&self, address: IpAddr, identity: Identity) -> Value {
+        let mut peer = json!({"identity": identity.number(), "cluster_name": "default"});
+        if let (Value::Object(fields), Some(endpoint)) = (
+            &mut peer,
+            self.table.endpoint_of(address).and_then(|index| self.table.endpoint(index)),
+        ) {
+            fields.insert("namespace".into(), json!(endpoint.namespace));
+            fields.insert("pod_name".into(), json!(endpoint.name));
+            let labels: Vec<String> = endpoint.labels.iter().map(ToString::to_string).collect();
+            fields.insert("labels".into(), json!(labels));
+        }
+        peer
+    }
+
+    fn l4(&self) -> Value {
+        let tuple = &self.event.tuple;
+        let ports = json!({"source_port": tuple.src_port, "destination_port": tuple.dst_port});
+        match tuple.protocol {
+            Protocol::TCP => {
+                let mut tcp = ports;
+                let flags: serde_json::Map<String, Value> = self
+                    .event
+                    .flags
+                    .to_string()
+                    .split(", ")
+                    .map(|name| (name.to_owned(), json!(true)))
+                    .collect();
+                if let Value::Object(fields) = &mut tcp {
+                    fields.insert("flags".into(), Value::Object(flags));
+                }
+                json!({"TCP": tcp})
+            }
+            Protocol::UDP => json!({"UDP": ports}),
+            Protocol::ICMP => json!({"ICMPv4": {}}),
+            Protocol::ICMPV6 => json!({"ICMPv6": {}}),
+            other => json!({"protocol": other.value()}),
+        }
+    }
+
+    fn protocol_summary(&self) -> String {
+        match self.event.tuple.protocol {
+            Protocol::TCP => format!("TCP Flags: {}", self.event.flags),
+            Protocol::UDP => "UDP".to_owned(),
+            Protocol::ICMP => "ICMPv4".to_owned(),
+            Protocol::ICMPV6 => "ICMPv6".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// As Hubble prints a direction.
+fn shout(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "INGRESS",
+        Direction::Egress => "EGRESS",
+    }
+}
+
+/// Cilium's numbers of match types (`PolicyMatch` in pkg/monitor/api).
+fn match_number(matched: MatchType) -> u8 {
+    match matched {
+        MatchType::None => 0,
+        MatchType::L3Only => 1,
+        MatchType::L3L4 => 2,
+        MatchType::L4Only => 3,
+        MatchType::All => 4,
+        MatchType::L3Proto => 5,
+        MatchType::ProtoOnly => 6,
+    }
+}
+
+fn policy(rule: &RuleOrigin) -> Value {
+    json!({"name": rule.name, "namespace": rule.namespace, "kind": rule.kind.to_string(), "file": rule.file.as_ref(), "line": rule.line})
+}
+
+/// RFC 3339 in UTC.
+fn timestamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}

@@ -1,0 +1,229 @@
+//! A frame is one chunk of the UMEM with one owner.
+//!
+//! What arrives: a chunk's index and a length, from a ring or from the pool. What leaves: the same index, into a ring or back to
+//! the pool, by [`Frame::into_index`], the only end of a frame's life. A frame that is dropped instead is lost to the ledger;
+//! [`leaked`] counts those, and tests assert that there are none.
+#![expect(unsafe_code, reason = "a frame is a view of memory that is shared with the kernel")]
+
+use std::{
+    mem::ManuallyDrop,
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
+};
+
+/// Bytes of a chunk. Aligned chunks of one page: smaller ones break multi-buffer packets on veth (`af-xdp-facts.md`).
+pub const FRAME_SIZE: usize = 4096;
+
+/// Bytes that the kernel keeps in front of the packet for XDP programs (`XDP_PACKET_HEADROOM`, include/uapi/linux/bpf.h).
+pub const HEADROOM: usize = 256;
+
+/// Bytes that a packet in one frame can have.
+pub const CAPACITY: usize = FRAME_SIZE - HEADROOM;
+
+static LEAKED: AtomicU64 = AtomicU64::new(0);
+
+/// Frames that were dropped by accident since the process started.
+pub fn leaked() -> u64 {
+    LEAKED.load(Ordering::Relaxed)
+}
+
+/// Which ring set holds a chunk while the kernel has it; [`RingId::NONE`] while userspace has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingId(pub u16);
+
+impl RingId {
+    /// Userspace owns the chunk.
+    pub const NONE: Self = Self(0);
+}
+
+/// The memory that all frames lie in. It lives as long as the process: frames travel between threads without a lifetime.
+#[derive(Debug)]
+pub struct Region {
+    /// INVARIANT: points to `owners.len() * FRAME_SIZE` bytes that are never unmapped.
+    start: NonNull<u8>,
+    /// Who has each chunk, so that a port that dies gives its chunks back.
+    owners: Box<[AtomicU16]>,
+}
+
+// SAFETY: the region itself hands out nothing but disjoint chunks, each to the one owner of its index.
+unsafe impl Send for Region {}
+// SAFETY: as above; the owner table is atomic.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Describes memory at `start` as a region of `frames` chunks.
+    ///
+    /// # Safety
+    ///
+    /// `start` must point to `frames * FRAME_SIZE` writable bytes that stay mapped until the process ends and that nothing
+    /// else in userspace touches.
+    pub(crate) unsafe fn new(start: NonNull<u8>, frames: u32) -> Self {
+        let owners = (0..frames).map(|_| AtomicU16::new(RingId::NONE.0)).collect();
+        Self { start, owners }
+    }
+
+    /// A region over plain memory, for tests and benchmarks without privileges, and all its frames.
+    pub fn plain(frames: u32) -> (&'static Self, Vec<Frame>) {
+        let memory = vec![0u8; frames as usize * FRAME_SIZE].leak();
+        let start = NonNull::from(memory).cast();
+        // SAFETY: the leaked vector has exactly this size, and nothing else refers to it.
+        let region: &'static Self = Box::leak(Box::new(unsafe { Self::new(start, frames) }));
+        (region, region.all_frames())
+    }
+
+    /// Every chunk of a fresh region as a frame. Called once, by whoever makes the region.
+    pub(crate) fn all_frames(&self) -> Vec<Frame> {
+        (0..self.frames()).filter_map(|index| self.take_back(index, 0, RingId::NONE)).collect()
+    }
+
+    /// Chunks in the region.
+    pub fn frames(&self) -> u32 {
+        u32::try_from(self.owners.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The frame of a chunk that `ring` held and the kernel gave back. None if the index or the length lies outside, or if the
+    /// chunk was not that ring's: then somebody else owns it.
+    pub(crate) fn take_back(&self, index: u32, len: usize, ring: RingId) -> Option<Frame> {
+        let owner = self.owners.get(index as usize)?;
+        if len > CAPACITY || owner.load(Ordering::Relaxed) != ring.0 {
+            return None;
+        }
+        owner.store(RingId::NONE.0, Ordering::Relaxed);
+        // SAFETY: `index < frames`, so the chunk lies inside the region (`Region::start`).
+        let data = unsafe { self.start.add(index as usize * FRAME_SIZE + HEADROOM) };
+        Some(Frame { data, index, len: u32::try_from(len).ok()? })
+    }
+
+    /// Notes that the kernel has this chunk now, through the rings `ring`.
+    pub(crate) fn lend(&self, index: u32, ring: RingId) {
+        if let Some(owner) = self.owners.get(index as usize) {
+            owner.store(ring.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The frames that dead rings still held. The sockets of `ring` must be closed.
+    pub(crate) fn reclaim(&self, ring: RingId) -> Vec<Frame> {
+        (0..self.frames()).filter_map(|index| self.take_back(index, 0, ring)).collect()
+    }
+}
+
+/// One chunk, owned: no `Clone`, no `Copy`. The packet always starts at the chunk's headroom.
+#[derive(Debug)]
+#[must_use = "a frame must be sent, held or recycled"]
+pub struct Frame {
+    /// INVARIANT: points to `CAPACITY` bytes of a [`Region`] that only this frame's owner touches.
+    data: NonNull<u8>,
+    index: u32,
+    /// INVARIANT: `len <= CAPACITY`.
+    len: u32,
+}
+
+// SAFETY: a frame is the only handle to its bytes; moving it to another thread moves them with it.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// The packet.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `Frame::data` and `Frame::len` keep these bytes valid and ours.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
+    }
+
+    /// The packet, to be edited in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, and `&mut self` excludes every other view.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
+    }
+
+    /// The whole room of the frame, for building a packet; follow with [`Frame::set_len`].
+    pub fn room_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes_mut`; `Frame::data` vouches for `CAPACITY` bytes. They were zeroed when mapped.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), CAPACITY) }
+    }
+
+    /// Bytes of the packet.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no packet in the frame.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets the packet's length, at most [`CAPACITY`].
+    pub fn set_len(&mut self, len: usize) {
+        self.len = u32::try_from(len.min(CAPACITY)).unwrap_or(0);
+    }
+
+    /// The chunk's number in its region.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Ends the frame's life in userspace: its chunk goes into a ring.
+    pub(crate) fn into_index(self) -> u32 {
+        ManuallyDrop::new(self).index
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        LEAKED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_a_region_are_disjoint_and_complete() {
+        let (region, mut frames) = Region::plain(8);
+        for (number, frame) in frames.iter_mut().enumerate() {
+            frame.set_len(CAPACITY);
+            frame.bytes_mut().fill(u8::try_from(number).unwrap());
+        }
+        for (number, frame) in frames.iter().enumerate() {
+            assert!(frame.bytes().iter().all(|&byte| usize::from(byte) == number));
+        }
+        assert_eq!(
+            frames.into_iter().map(Frame::into_index).collect::<Vec<_>>(),
+            (0..8).collect::<Vec<_>>()
+        );
+        assert_eq!(region.frames(), 8);
+    }
+
+    #[test]
+    fn an_index_or_a_length_outside_is_refused() {
+        let (region, frames) = Region::plain(2);
+        frames.into_iter().for_each(|frame| {
+            frame.into_index();
+        });
+        assert!(region.take_back(2, 0, RingId::NONE).is_none());
+        assert!(region.take_back(0, CAPACITY + 1, RingId::NONE).is_none());
+    }
+
+    #[test]
+    fn a_chunk_comes_back_only_from_the_ring_that_has_it() {
+        let (region, frames) = Region::plain(1);
+        for frame in frames {
+            region.lend(frame.into_index(), RingId(3));
+        }
+        assert!(region.take_back(0, 0, RingId(4)).is_none());
+        let frame = region.take_back(0, 0, RingId(3)).unwrap();
+        assert!(region.take_back(0, 0, RingId(3)).is_none(), "doubled");
+        frame.into_index();
+    }
+
+    #[test]
+    fn dead_rings_give_their_frames_back() {
+        let (region, frames) = Region::plain(4);
+        for frame in frames {
+            let index = frame.into_index();
+            region.lend(index, if index % 2 == 0 { RingId(7) } else { RingId(8) });
+        }
+        let back = region.reclaim(RingId(7));
+        assert_eq!(back.into_iter().map(Frame::into_index).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(region.reclaim(RingId(9)).len(), 0);
+    }
+}

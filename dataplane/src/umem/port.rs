@@ -1,0 +1,74 @@
+//! What a worker needs of an interface: frames in, frames out, chunks back. [`super::kernel::Sockets`] is the real one;
+//! [`FakePort`] is plain memory, so that tests, fuzzers and benchmarks drive the same worker without privileges.
+
+use std::collections::VecDeque;
+
+use super::{frame::Frame, pool::Pool};
+
+/// The interface is gone or down for good: no frame will ever come or go again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortGone;
+
+/// Where the chunks of one worker's sockets on one port are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortFrames {
+    /// In the fill ring or being filled.
+    pub fill: usize,
+    /// Received, not yet taken.
+    pub rx: usize,
+    /// In the tx ring or queued for it.
+    pub tx: usize,
+    /// Sent, not yet recycled.
+    pub completion: usize,
+}
+
+/// One worker's sockets on one interface.
+pub trait Port {
+    /// Moves at most `budget` received packets to the end of `batch`. Returns how many packets could not be taken because they
+    /// do not fit one frame; their chunks went back to the pool.
+    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> u32;
+
+    /// Queues a packet for sending, or gives it back if the ring is full.
+    fn send(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Hands all queued packets to the kernel with one wake-up.
+    fn flush(&mut self) -> Result<(), PortGone>;
+
+    /// Takes the chunks of sent packets back and keeps the fill ring full.
+    fn recycle(&mut self, pool: &mut Pool);
+
+    /// Where the chunks are now.
+    fn frames(&mut self) -> PortFrames;
+}
+
+/// A port over plain memory: what is pushed to `wire_in` is received, what is sent appears in `wire_out`.
+#[derive(Debug, Default)]
+pub struct FakePort {
+    /// Packets that wait to be received.
+    pub wire_in: VecDeque<Frame>,
+    /// Packets that were sent, in order.
+    pub wire_out: VecDeque<Frame>,
+}
+
+impl Port for FakePort {
+    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, _pool: &mut Pool) -> u32 {
+        let count = budget.min(self.wire_in.len());
+        batch.extend(self.wire_in.drain(..count));
+        0
+    }
+
+    fn send(&mut self, frame: Frame) -> Result<(), Frame> {
+        self.wire_out.push_back(frame);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PortGone> {
+        Ok(())
+    }
+
+    fn recycle(&mut self, _pool: &mut Pool) {}
+
+    fn frames(&mut self) -> PortFrames {
+        PortFrames { rx: self.wire_in.len(), tx: self.wire_out.len(), ..PortFrames::default() }
+    }
+}

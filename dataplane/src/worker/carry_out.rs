@@ -1,0 +1,245 @@
+//! Acting apart from judging: [`Worker::carry_out`] ends every packet's stay, by exactly one exit.
+
+use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
+
+use super::{PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict};
+use crate::{
+    drop_reason::DropReason,
+    reply::{self, Answer},
+    umem::{Frame, Port},
+    world::World,
+};
+
+/// ICMP errors that one worker sends in a second at most.
+const ICMP_ERRORS_PER_SECOND: u32 = 1000;
+
+/// How many ICMP errors may still be sent in this second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IcmpBudget {
+    second: u64,
+    sent: u32,
+}
+
+impl IcmpBudget {
+    fn take(&mut self, now: Tick) -> bool {
+        let second = now.0 / 1000;
+        if second != self.second {
+            *self = Self { second, sent: 0 };
+        }
+        self.sent += 1;
+        self.sent <= ICMP_ERRORS_PER_SECOND
+    }
+}
+
+impl<P: Port> Worker<P> {
+    /// Does what the verdict says. The only exit of a packet that could be read.
+    pub(super) fn carry_out(
+        &mut self,
+        world: &World,
+        port: PortId,
+        headers: &Headers,
+        verdict: Verdict,
+        mut frame: Frame,
+        now: Tick,
+    ) {
+        match verdict {
+            Verdict::Forward { port: to, rewrite: wanted } => {
+                match route(&mut frame, headers, wanted.as_ref()) {
+                    Ok(()) => self.transmit(world, to, frame),
+                    Err(reason) => self.discard(Verdict::Drop(reason), frame),
+                }
+            }
+            Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
+            Verdict::Answer(answer) => {
+                self.answer(world, port, headers, &answer, &frame, now);
+                self.counters.answered += 1;
+                self.pool.give(frame);
+            }
+            Verdict::Note => {
+                self.counters.answered += 1;
+                self.pool.give(frame);
+                self.release_waiting(world);
+            }
+            Verdict::HandOn { worker, settled } => {
+                self.hand_on(worker, Parcel::Judge { frame, port, settled })
+            }
+            Verdict::Refuse(reason, answer) => {
+                self.answer(world, port, headers, &answer, &frame, now);
+                self.discard(Verdict::Drop(reason), frame);
+            }
+            Verdict::Drop(_) => self.discard(verdict, frame),
+        }
+    }
+
+    /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
+    /// rest to hardware that does not exist here (CHECKSUM_PARTIAL). Nobody downstream could tell, so it is completed first.
+    pub(super) fn complete_checksum(frame: &mut Frame, headers: &Headers) {
+        let _was_partial = checksum::complete_partial(frame.bytes_mut(), headers);
+    }
+
+    /// Ends a packet that goes nowhere.
+    pub(super) fn discard(&mut self, verdict: Verdict, frame: Frame) {
+        if let Verdict::Drop(reason) = verdict {
+            self.counters.count_drop(reason);
+        }
+        self.pool.give(frame);
+    }
+
+    /// Sends a packet out of a port: through our own socket, or through its home worker's. It waits if the neighbour's
+    /// hardware address is not known yet.
+    pub(super) fn transmit(&mut self, world: &World, to: PortId, mut frame: Frame) {
+        let Some(view) = world.port(to) else {
+            return self.discard(Verdict::Drop(DropReason::PortGone), frame);
+        };
+        let Some(neighbour) = view.neighbour.mac() else {
+            return self.wait_for_neighbour(world, to, frame);
+        };
+        set_macs(frame.bytes_mut(), neighbour, view.mac);
+        if !self.ports.can_send(to) {
+            return self.hand_on(view.home, Parcel::Transmit { frame, port: to });
+        }
+        self.put(to, frame);
+    }
+
+    /// Tries the packets that wait for a neighbour once more.
+    pub(super) fn release_waiting(&mut self, world: &World) {
+        for _ in 0..self.ports.waiting() {
+            let Some((port, frame)) = self.ports.next_waiting() else { return };
+            let known = world.port(port).is_none_or(|view| view.neighbour.mac().is_some());
+            if known {
+                self.transmit(world, port, frame);
+            } else if let Err(frame) = self.ports.wait(port, frame) {
+                self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
+            }
+        }
+    }
+
+    fn wait_for_neighbour(&mut self, world: &World, to: PortId, frame: Frame) {
+        let Some(view) = world.port(to) else {
+            return self.discard(Verdict::Drop(DropReason::PortGone), frame);
+        };
+        let target =
+            Headers::parse(frame.bytes()).ok().and_then(|headers| headers.network.destination());
+        if let (Some(target), Some(mut question)) = (target, self.pool.take()) {
+            match reply::solicit(world, view, target, question.room_mut()) {
+                Some(len) => {
+                    question.set_len(len);
+                    self.counters.built += 1;
+                    self.send_as_is(to, question, view.home);
+                }
+                None => self.pool.give(question),
+            }
+        }
+        if let Err(frame) = self.ports.wait(to, frame) {
+            self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
+        }
+    }
+
+    /// Builds an answer and sends it back out of the port that the question came in on.
+    fn answer(
+        &mut self,
+        world: &World,
+        port: PortId,
+        headers: &Headers,
+        answer: &Answer,
+        to: &Frame,
+        now: Tick,
+    ) {
+        let Some(view) = world.port(port) else { return };
+        if answer.is_icmp_error() && !self.icmp_budget.take(now) {
+            return;
+        }
+        let Some(mut frame) = self.pool.take() else {
+            self.counters.built += 1;
+            self.counters.count_drop(DropReason::PoolEmpty);
+            return;
+        };
+        match answer.build(world, view, headers, to.bytes(), frame.room_mut()) {
+            Some(len) => {
+                frame.set_len(len);
+                self.counters.built += 1;
+                set_macs(frame.bytes_mut(), headers.ethernet.source, view.mac);
+                self.send_as_is(port, frame, view.home);
+            }
+            None => self.pool.give(frame),
+        }
+    }
+
+    /// Sends a frame whose hardware addresses are in place.
+    fn send_as_is(&mut self, to: PortId, frame: Frame, home: WorkerId) {
+        if !self.ports.can_send(to) {
+            return self.hand_on(home, Parcel::Transmit { frame, port: to });
+        }
+        self.put(to, frame);
+    }
+
+    /// Puts a frame that is ready into our own socket's ring.
+    pub(super) fn put(&mut self, to: PortId, frame: Frame) {
+        match self.ports.send(to, frame) {
+            Ok(()) => self.counters.sent += 1,
+            Err((reason, frame)) => self.discard(Verdict::Drop(reason), frame),
+        }
+    }
+
+    fn hand_on(&mut self, worker: WorkerId, parcel: Parcel) {
+        let judged = matches!(parcel, Parcel::Transmit { .. });
+        let Some(inbox) = self.workers.get(usize::from(worker.0)).filter(|_| worker != self.id)
+        else {
+            let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
+            return self.discard(Verdict::Drop(DropReason::PortGone), frame);
+        };
+        match inbox.push(parcel) {
+            Ok(()) => {
+                // A packet to be judged is received once more by the other worker; one to be sent is counted there alone.
+                self.counters.handed_on += u64::from(!judged);
+                if !self.to_ring.contains(&worker) {
+                    self.to_ring.push(worker);
+                }
+            }
+            Err(Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) => {
+                self.discard(Verdict::Drop(DropReason::HandoffFull), frame);
+            }
+        }
+    }
+}
+
+/// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
+/// padding of the last link.
+pub(super) fn route(
+    frame: &mut Frame,
+    headers: &Headers,
+    wanted: Option<&FlowTuple>,
+) -> Result<(), DropReason> {
+    let mut headers = *headers;
+    frame.set_len(headers.packet_end());
+    let bytes = frame.bytes_mut();
+    if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
+        let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
+        if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
+            rewrite::source(
+                bytes,
+                &mut headers,
+                wanted.source,
+                port(is.src_port, wanted.src_port),
+            )?;
+        }
+        if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
+            rewrite::destination(
+                bytes,
+                &mut headers,
+                wanted.destination,
+                port(is.dst_port, wanted.dst_port),
+            )?;
+        }
+    }
+    rewrite::decrement_hop_limit(bytes, &mut headers)?;
+    Ok(())
+}
+
+/// Writes the hardware addresses of the next link.
+fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
+    let addresses = destination.octets().into_iter().chain(source.octets());
+    for (to, from) in bytes.iter_mut().zip(addresses) {
+        *to = from;
+    }
+}

@@ -1,0 +1,593 @@
+//! Judging is apart from acting: this file reads headers and tables and returns a verdict; it sends nothing and edits no packet.
+//!
+//! ```text
+//!   addresses ok? ── neighbour? ── source its own? ── connection known? ─yes─ verdict of this epoch ─┐
+//!                                                          └─no── service ── policy ── new one ──────┤
+//!                                                                                forward │ inspect │ refuse
+//! ```
+
+use std::net::IpAddr;
+
+use parser::{
+    flow_key::FlowTuple,
+    headers::{Headers, Transport},
+    icmp::IcmpError,
+    network::Protocol,
+    tcp::TcpFlags,
+};
+use policy_table::{Access, Direction as PolicyDirection, Flow, Peer, Table};
+
+use super::{PortId, Worker, WorkerId, clock::Tick};
+use crate::{
+    connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
+    drop_reason::DropReason,
+    flow::{FlowEvent, Happening},
+    reply::Answer,
+    service::Destination,
+    umem::Port,
+    world::{PortKind, PortView, World},
+};
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Send it out of this port, its addresses rewritten to this tuple if there is one.
+    Forward {
+        /// The port.
+        port: PortId,
+        /// The addresses and ports that it shall have.
+        rewrite: Option<FlowTuple>,
+    },
+    /// Give it to the inspected stream of its connection.
+    Inspect(Found),
+    /// Answer it; its frame has done its work.
+    Answer(Answer),
+    /// It told something that we took note of.
+    Note,
+    /// Hand it to the worker that may have its connection.
+    HandOn {
+        /// The worker.
+        worker: WorkerId,
+        /// Whether that worker must open the connection if it has none.
+        settled: bool,
+    },
+    /// Drop it and tell the sender.
+    Refuse(DropReason, Answer),
+    /// Drop it.
+    Drop(DropReason),
+}
+
+/// Where a packet comes from and goes to, as far as policy is concerned.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    source: Peer,
+    source_port: PortId,
+    destination: Peer,
+    destination_port: PortId,
+}
+
+impl<P: Port> Worker<P> {
+    /// The verdict on a packet that came in on `port`.
+    pub(super) fn judge(
+        &mut self,
+        world: &World,
+        port: PortId,
+        headers: &Headers,
+        settled: bool,
+        now: Tick,
+    ) -> Verdict {
+        let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
+        if let Some(verdict) = super::neighbour::judge(world, view, headers) {
+            return verdict;
+        }
+        let Some(table) = world.table.as_deref() else {
+            return Verdict::Drop(DropReason::EndpointNotReady);
+        };
+        let source = match source_of(world, view, table, headers) {
+            Ok(source) => source,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        if let Some(error) = headers.icmp_error() {
+            return self.judge_icmp_error(world, headers, error);
+        }
+        match headers.transport {
+            Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
+            _ => match headers.flow_tuple() {
+                Some(tuple) => {
+                    self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
+                }
+                None => Verdict::Drop(DropReason::UnknownL4Protocol),
+            },
+        }
+    }
+
+    /// The verdict on a packet of a flow.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
+    fn judge_flow(
+        &mut self,
+        world: &World,
+        table: &Table,
+        (port, source): (PortId, Peer),
+        headers: &Headers,
+        tuple: &FlowTuple,
+        settled: bool,
+        now: Tick,
+    ) -> Verdict {
+        let flags = headers.tcp().map(|tcp| tcp.flags);
+        if let Some(found) = self.connections.find(tuple) {
+            if !self.is_over(found.id, flags) {
+                return self.judge_known(world, table, found, headers, tuple, flags, now);
+            }
+            self.forget(found.id);
+        }
+        let opens = flags.is_some_and(TcpFlags::is_opening);
+        if !opens && !settled {
+            // The other end may have opened it; then the connection is with the worker that receives from there.
+            let other = world
+                .route(tuple.destination)
+                .and_then(|route| world.port(route.port))
+                .map(|view| view.home);
+            if let Some(worker) = other.filter(|worker| *worker != self.id) {
+                let home = world.port(port).map(|view| view.home);
+                // If we are not the sender's home, we were asked as the other end; the sender's home opens it.
+                return match home {
+                    Some(home) if home != self.id => {
+                        Verdict::HandOn { worker: home, settled: true }
+                    }
+                    _ => Verdict::HandOn { worker, settled: false },
+                };
+            }
+            if let Some(home) =
+                world.port(port).map(|view| view.home).filter(|home| *home != self.id)
+            {
+                return Verdict::HandOn { worker: home, settled: true };
+            }
+        }
+        match flags {
+            Some(flags) if !flags.is_opening() => {
+                self.pick_up(world, table, (port, source), headers, tuple, flags, now)
+            }
+            _ => self.open(world, table, (port, source), headers, tuple, now),
+        }
+    }
+
+    /// Whether a connection is finished and this segment opens a new one in its place.
+    fn is_over(&mut self, id: ConnectionId, flags: Option<TcpFlags>) -> bool {
+        flags.is_some_and(TcpFlags::is_opening)
+            && self.connections.connection(id).is_some_and(|connection| {
+                connection.phase == Phase::Closing
+                    || connection.stream.as_ref().is_some_and(|stream| stream.is_closed())
+            })
+    }
+
+    /// The verdict on a packet of a known connection.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
+    fn judge_known(
+        &mut self,
+        world: &World,
+        table: &Table,
+        found: Found,
+        headers: &Headers,
+        tuple: &FlowTuple,
+        flags: Option<TcpFlags>,
+        now: Tick,
+    ) -> Verdict {
+        let stale = match self.connections.connection(found.id) {
+            Some(connection) => connection.judgement.epoch != world.epoch,
+            None => return Verdict::Drop(DropReason::MidStream),
+        };
+        if stale {
+            match self.judge_again(world, table, found, flags.unwrap_or_default(), now) {
+                Ok(()) => {}
+                Err(reason) => return Verdict::Drop(reason),
+            }
+        }
+        let Some(connection) = self.connections.connection(found.id) else {
+            return Verdict::Drop(DropReason::MidStream);
+        };
+        if found.direction == Direction::Original {
+            match connection.judgement.access {
+                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
+                Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
+                Access::Inspect(_) if connection.stream.is_none() => {
+                    // An HTTP rule came to hold in the middle of the stream, whose framing nobody knows.
+                    self.forget(found.id);
+                    return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
+                }
+                Access::Allow(_) | Access::Inspect(_) => {}
+            }
+        }
+        connection.last_seen = now;
+        if let Some(flags) = flags {
+            connection.phase = connection.phase.after(flags, found.direction);
+        }
+        if connection.stream.is_some() {
+            return Verdict::Inspect(found);
+        }
+        let (port, wanted) = connection.way(found.direction);
+        forward(world, port, headers, tuple, wanted)
+    }
+
+    /// Judges a connection by the table of this epoch.
+    fn judge_again(
+        &mut self,
+        world: &World,
+        table: &Table,
+        found: Found,
+        flags: TcpFlags,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
+        let flow = connection.flow;
+        let before = connection.judgement.access;
+        // A pod that talks to itself through a service has the loopback address as its source; its port stays.
+        let source = connection.opener();
+        let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
+        let access = access(table, &ends, flow.protocol, connection.policy_port);
+        connection.judgement = judgement(world, &ends, access);
+        let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
+        if changed && found.direction == Direction::Original {
+            self.tell_verdict(table, &flow, &ends, access, flags, now);
+        }
+        Ok(())
+    }
+
+    /// The verdict on a packet that opens a connection.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
+    fn open(
+        &mut self,
+        world: &World,
+        table: &Table,
+        (_port, source): (PortId, Peer),
+        headers: &Headers,
+        tuple: &FlowTuple,
+        now: Tick,
+    ) -> Verdict {
+        let (flow, service) = match world.services.destination(tuple) {
+            Destination::NotAService => (*tuple, None),
+            Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
+            Destination::Backend(backend) => (
+                FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
+                Some(*tuple),
+            ),
+        };
+        let Some(ends) = ends(world, tuple.source, flow.destination) else {
+            return Verdict::Refuse(DropReason::NoRoute, Answer::HostUnreachable);
+        };
+        let ends = Ends { source, ..ends };
+        if ends.source_port == ends.destination_port && ends.source.endpoint.is_none() {
+            // From the node's stack to the node's stack: it has no business here.
+            return Verdict::Refuse(DropReason::NoRoute, Answer::HostUnreachable);
+        }
+        let flow = if ends.source_port == ends.destination_port { hairpin(&flow) } else { flow };
+        let policy_port = policy_port(headers, &flow);
+        let access = access(table, &ends, flow.protocol, policy_port);
+        let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
+        self.tell_verdict(table, &flow, &ends, access, flags, now);
+        if let Access::Deny(denial) = access {
+            return Verdict::Drop(denied(denial.explicit));
+        }
+        let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
+        let connection = Connection {
+            flow,
+            service,
+            policy_port,
+            phase,
+            last_seen: now,
+            judgement: judgement(world, &ends, access),
+            stream: None,
+            wake: None,
+        };
+        // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
+        let inspected = matches!(access, Access::Inspect(_));
+        if inspected && headers.tcp().is_none() {
+            return Verdict::Drop(DropReason::PolicyDenied);
+        }
+        let (port, wanted) = connection.way(Direction::Original);
+        match self.connections.insert(connection, now) {
+            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(_) => Verdict::Drop(DropReason::ConnectionTableFull),
+        }
+    }
+
+    /// The verdict on a segment in the middle of a connection that nobody here knows: after a restart, or after an idle time.
+    /// What policy allows at L4 goes on, as in Cilium; where an HTTP rule decides in either direction, nobody knows the framing,
+    /// so it is reset.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
+    fn pick_up(
+        &mut self,
+        world: &World,
+        table: &Table,
+        (_port, source): (PortId, Peer),
+        headers: &Headers,
+        tuple: &FlowTuple,
+        flags: TcpFlags,
+        now: Tick,
+    ) -> Verdict {
+        if flags.is_rst() || flags.is_syn() {
+            return Verdict::Drop(DropReason::MidStream);
+        }
+        let (flow, service) = match world.services.destination(tuple) {
+            Destination::NotAService => (*tuple, None),
+            Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
+            Destination::Backend(backend) => (
+                FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
+                Some(*tuple),
+            ),
+        };
+        let Some(ends) = ends(world, tuple.source, flow.destination) else {
+            return Verdict::Drop(DropReason::NoRoute);
+        };
+        let ends = Ends { source, ..ends };
+        if ends.source_port == ends.destination_port {
+            return Verdict::Drop(DropReason::MidStream);
+        }
+        let forth = access(table, &ends, flow.protocol, flow.dst_port);
+        // If the other end opened it, this would be a reply, and the other way is the one that policy speaks of.
+        let turned = Ends {
+            source: ends.destination,
+            source_port: ends.destination_port,
+            destination: ends.source,
+            destination_port: ends.source_port,
+        };
+        let back = access(table, &turned, flow.protocol, flow.src_port);
+        if matches!(forth, Access::Inspect(_)) || matches!(back, Access::Inspect(_)) {
+            return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
+        }
+        if service.is_none() && matches!(back, Access::Allow(_)) {
+            // A backend speaks in the middle of a connection to its service: the client spoke to the service's address.
+            let client = flow.reversed();
+            if let Some(frontend) = world.services.frontend_of(&client) {
+                let connection = Connection {
+                    flow: client,
+                    service: Some(frontend),
+                    policy_port: client.dst_port,
+                    phase: Phase::Established,
+                    last_seen: now,
+                    judgement: judgement(world, &turned, back),
+                    stream: None,
+                    wake: None,
+                };
+                return self.resume(world, connection, Direction::Reply, headers, tuple, now);
+            }
+        }
+        if let Access::Deny(denial) = forth {
+            self.tell_verdict(table, &flow, &ends, forth, flags, now);
+            return Verdict::Drop(denied(denial.explicit));
+        }
+        let connection = Connection {
+            flow,
+            service,
+            policy_port: flow.dst_port,
+            phase: Phase::Established,
+            last_seen: now,
+            judgement: judgement(world, &ends, forth),
+            stream: None,
+            wake: None,
+        };
+        self.resume(world, connection, Direction::Original, headers, tuple, now)
+    }
+
+    fn resume(
+        &mut self,
+        world: &World,
+        connection: Connection,
+        direction: Direction,
+        headers: &Headers,
+        tuple: &FlowTuple,
+        now: Tick,
+    ) -> Verdict {
+        let (port, wanted) = connection.way(direction);
+        match self.connections.insert(connection, now) {
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(_) => Verdict::Drop(DropReason::ConnectionTableFull),
+        }
+    }
+
+    /// The verdict on an ICMP error: it belongs to the connection of the packet that it quotes (Cilium's RELATED), or to none.
+    fn judge_icmp_error(&mut self, world: &World, headers: &Headers, error: &IcmpError) -> Verdict {
+        let quoted = error.quote.tuple;
+        let Some(found) = self.connections.find(&quoted) else {
+            // The quoted packet's sender receives the error; its connection is with the worker of one of the two ends.
+            let other = world
+                .route(quoted.source)
+                .and_then(|route| world.port(route.port))
+                .map(|view| view.home);
+            return match other.filter(|worker| *worker != self.id) {
+                Some(worker) => Verdict::HandOn { worker, settled: false },
+                None => Verdict::Drop(DropReason::UnrelatedIcmpError),
+            };
+        };
+        let Some(connection) = self.connections.connection(found.id) else {
+            return Verdict::Drop(DropReason::UnrelatedIcmpError);
+        };
+        // The quote of a translated packet, or of an inspected stream with its own numbers, would not be recognised by its
+        // sender; TCP recovers without it.
+        if connection.service.is_some() || connection.stream.is_some() {
+            return Verdict::Drop(DropReason::UnrelatedIcmpError);
+        }
+        let to = match found.direction {
+            Direction::Original => connection.judgement.source_port,
+            Direction::Reply => connection.judgement.destination_port,
+        };
+        forward(world, to, headers, &quoted, quoted)
+    }
+
+    /// Takes a connection out of the table.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(id) {
+            self.streams -= usize::from(connection.stream.is_some());
+        }
+    }
+
+    /// Tells of a verdict on a connection.
+    fn tell_verdict(
+        &mut self,
+        table: &Table,
+        flow: &FlowTuple,
+        ends: &Ends,
+        access: Access,
+        flags: TcpFlags,
+        now: Tick,
+    ) {
+        let event = |happening| FlowEvent {
+            tick: now,
+            epoch: table.epoch(),
+            tuple: *flow,
+            source: ends.source.identity,
+            destination: ends.destination.identity,
+            flags,
+            happening,
+        };
+        let (grounds, denial) = match access {
+            Access::Allow(grounds) => (Some(grounds), None),
+            Access::Inspect(http) => (Some(http.grounds()), None),
+            Access::Deny(denial) => (None, Some(denial)),
+        };
+        if let Some(denial) = denial {
+            self.tell(event(Happening::PolicyVerdict {
+                denied: Some(denied(denial.explicit)),
+                direction: denial.direction,
+                cause: denial.cause,
+            }));
+        }
+        let sides = grounds.map(|grounds| {
+            [(PolicyDirection::Egress, grounds.egress), (PolicyDirection::Ingress, grounds.ingress)]
+        });
+        for (direction, cause) in sides.into_iter().flatten() {
+            if let Some(cause) = cause {
+                self.tell(event(Happening::PolicyVerdict { denied: None, direction, cause }));
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// The opener's own address.
+    fn opener(&self) -> IpAddr {
+        self.service.as_ref().unwrap_or(&self.flow).source
+    }
+
+    /// Which port a packet of this direction leaves on and the tuple it has then.
+    pub(super) fn way(&self, direction: Direction) -> (PortId, FlowTuple) {
+        match direction {
+            Direction::Original => (self.judgement.destination_port, self.flow),
+            Direction::Reply => {
+                (self.judgement.source_port, self.service.as_ref().unwrap_or(&self.flow).reversed())
+            }
+        }
+    }
+}
+
+/// Forwards, or tells the sender why not: hop limit or size.
+fn forward(
+    world: &World,
+    port: PortId,
+    headers: &Headers,
+    tuple: &FlowTuple,
+    wanted: FlowTuple,
+) -> Verdict {
+    if headers.hop_limit().is_none_or(|hops| hops <= 1) {
+        return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
+    }
+    let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
+    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
+        return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
+    }
+    Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+}
+
+/// Who sent a packet: the pod of the port and nobody else; on the host port and the uplink, nobody's pod here.
+fn source_of(
+    world: &World,
+    view: &PortView,
+    table: &Table,
+    headers: &Headers,
+) -> Result<Peer, DropReason> {
+    if headers.network.has_martian_source() {
+        return Err(DropReason::InvalidSourceIp);
+    }
+    let address = headers.network.source().ok_or(DropReason::UnsupportedL3Protocol)?;
+    if headers.network.is_to_group() {
+        return Err(DropReason::Multicast);
+    }
+    match view.kind {
+        PortKind::Pod => {
+            let endpoint = view.endpoint.ok_or(DropReason::EndpointNotReady)?;
+            if table.endpoint_of(address) != Some(endpoint) {
+                return Err(DropReason::InvalidSourceIp);
+            }
+            Ok(Peer { identity: table.identity_of(address), endpoint: Some(endpoint) })
+        }
+        PortKind::Host | PortKind::Uplink => {
+            let is_node = view.kind == PortKind::Uplink && world.is_gateway(address);
+            if world.local_endpoint(address).is_some() || is_node {
+                return Err(DropReason::InvalidSourceIp);
+            }
+            Ok(Peer { identity: table.identity_of(address), endpoint: None })
+        }
+    }
+}
+
+fn ends(world: &World, source: IpAddr, destination: IpAddr) -> Option<Ends> {
+    let from = world.route(source)?;
+    let to = world.route(destination)?;
+    Some(Ends {
+        source: from.peer,
+        source_port: from.port,
+        destination: to.peer,
+        destination_port: to.port,
+    })
+}
+
+fn access(table: &Table, ends: &Ends, protocol: Protocol, dst_port: u16) -> Access {
+    let protocol = policy_table::Protocol(protocol.value());
+    table.judge(&Flow { source: ends.source, destination: ends.destination, protocol, dst_port })
+}
+
+/// The port that policy speaks of: for ICMP the message type (`cilium-semantics.md` §1.9).
+fn policy_port(headers: &Headers, flow: &FlowTuple) -> u16 {
+    match headers.transport {
+        Transport::Icmp(icmp) => u16::from(icmp.icmp_type),
+        Transport::Icmpv6(icmpv6) => u16::from(icmpv6.icmp_type),
+        _ => flow.dst_port,
+    }
+}
+
+fn judgement(world: &World, ends: &Ends, access: Access) -> Judgement {
+    Judgement {
+        epoch: world.epoch,
+        access,
+        source: ends.source,
+        destination: ends.destination,
+        source_port: ends.source_port,
+        destination_port: ends.destination_port,
+    }
+}
+
+/// A pod that reaches itself through a service would refuse a packet from its own address, so it sees this one instead, as with
+/// Cilium (169.254.42.1 and its IPv6 counterpart, `pod-to-itself-via-service`).
+fn hairpin(flow: &FlowTuple) -> FlowTuple {
+    let loopback = match flow.source {
+        IpAddr::V4(_) => IpAddr::V4([169, 254, 42, 1].into()),
+        IpAddr::V6(_) => IpAddr::V6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0x2a01].into()),
+    };
+    FlowTuple { source: loopback, ..*flow }
+}
+
+fn denied(explicit: bool) -> DropReason {
+    if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
+}

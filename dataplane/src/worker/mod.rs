@@ -1,0 +1,348 @@
+//! A worker carries frames: one pinned thread that receives from its ports, judges, and sends to any port.
+//!
+//! What arrives: frames from the rx rings of its home ports, parcels of other workers, commands of the control thread. What leaves:
+//! every frame by exactly one exit of [`Worker::carry_out`]. Nothing here allocates per packet, locks, formats or panics.
+
+pub mod affinity;
+pub mod carry_out;
+pub mod clock;
+pub mod handoff;
+pub mod judge;
+pub mod neighbour;
+pub mod ports;
+pub mod stream;
+pub mod wakeup;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    os::fd::RawFd,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use crossbeam::{
+    channel::{Receiver, Sender},
+    queue::ArrayQueue,
+};
+use parser::headers::Headers;
+use policy_table::HttpScratch;
+
+use crate::{
+    connection::{self, ConnectionId, Connections},
+    counters::Counters,
+    flow::FlowEvent,
+    inspect,
+    umem::{Frame, Pool, Port, PortFrames},
+    world::World,
+};
+
+use clock::{Clock, Tick};
+use handoff::{Inbox, Parcel};
+use judge::Verdict;
+use ports::Ports;
+use wakeup::Rest;
+
+/// The number of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u16);
+
+/// The number of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub u16);
+
+/// Packets taken from one port in one turn.
+const BATCH: usize = 64;
+
+/// Connections looked at for expiry in one turn.
+const EXPIRY_BUDGET: usize = 8;
+
+/// Connections looked at for expiry in one turn without work.
+const IDLE_EXPIRY_BUDGET: usize = 4096;
+
+/// What the control thread tells a worker.
+#[derive(Debug)]
+pub enum Command<P> {
+    /// Use this world from the next turn on.
+    World(Arc<World>),
+    /// Use these sockets.
+    AddPort {
+        /// The port they belong to.
+        port: PortId,
+        /// What to wait on, if frames are received.
+        fd: Option<RawFd>,
+        /// The sockets.
+        sockets: P,
+        /// Whether this worker receives from the port.
+        receives: bool,
+    },
+    /// Give the sockets of a port back.
+    RemovePort {
+        /// The port.
+        port: PortId,
+        /// Where to.
+        back: Sender<P>,
+    },
+    /// Tell how things are.
+    Report(Sender<Report>),
+    /// End.
+    Stop,
+}
+
+/// How things are with a worker, between two turns.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What it counted.
+    pub counters: Counters,
+    /// Its ports.
+    pub ports: Vec<(PortId, PortReport)>,
+    /// Free frames in its pool.
+    pub free: usize,
+    /// Frames waiting for a neighbour's hardware address.
+    pub waiting: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Of these, inspected ones.
+    pub streams: usize,
+    /// Connections that made room for others.
+    pub evicted: u64,
+}
+
+/// How things are with a worker's sockets on one port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortReport {
+    /// Where its frames are.
+    pub frames: PortFrames,
+    /// Packets received.
+    pub received: u64,
+    /// Packets sent.
+    pub sent: u64,
+}
+
+/// Who listens to flow events.
+#[derive(Debug, Default)]
+pub struct Observers {
+    /// Somebody follows: tell of allowed requests too.
+    pub following: AtomicBool,
+}
+
+/// How a worker tells of flows.
+#[derive(Clone, Debug)]
+pub struct Reporting {
+    /// The queue to the control thread.
+    pub events: Arc<ArrayQueue<FlowEvent>>,
+    /// Who listens.
+    pub observers: Arc<Observers>,
+}
+
+/// Whether a turn had work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It had.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+}
+
+/// A worker. `P` is a [`Port`]: AF_XDP sockets, or plain memory in tests.
+#[derive(Debug)]
+pub struct Worker<P> {
+    id: WorkerId,
+    clock: Clock,
+    world: Arc<World>,
+    ports: Ports<P>,
+    pool: Pool,
+    batch: VecDeque<Frame>,
+    connections: Connections,
+    /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
+    deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
+    limits: inspect::Limits,
+    scratch: HttpScratch,
+    outbox: stream::Outbox,
+    counters: Counters,
+    workers: Vec<Arc<Inbox>>,
+    /// Workers that got parcels in this turn.
+    to_ring: Vec<WorkerId>,
+    reporting: Reporting,
+    icmp_budget: carry_out::IcmpBudget,
+    streams: usize,
+}
+
+impl<P: Port> Worker<P> {
+    /// A worker without ports. `workers` are the inboxes of all workers, its own among them.
+    pub fn new(
+        id: WorkerId,
+        clock: Clock,
+        pool: Pool,
+        workers: Vec<Arc<Inbox>>,
+        reporting: Reporting,
+    ) -> Self {
+        Self {
+            id,
+            clock,
+            world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
+            ports: Ports::default(),
+            pool,
+            batch: VecDeque::with_capacity(BATCH),
+            connections: Connections::new(connection::table::CAPACITY),
+            deadlines: BinaryHeap::new(),
+            limits: inspect::Limits::default(),
+            scratch: HttpScratch::default(),
+            outbox: stream::Outbox::default(),
+            counters: Counters::default(),
+            workers,
+            to_ring: Vec::new(),
+            reporting,
+            icmp_budget: carry_out::IcmpBudget::default(),
+            streams: 0,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self, mut rest: Rest, commands: &Receiver<Command<P>>) {
+        loop {
+            while let Ok(command) = commands.try_recv() {
+                if let Command::Stop = command {
+                    return self.retire();
+                }
+                self.obey(command, &rest);
+            }
+            match self.turn() {
+                Progress::Worked => rest.busy(),
+                Progress::Idle => {
+                    let now = self.clock.read();
+                    self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
+                    let deadline = self.deadlines.peek().map(|Reverse((tick, _))| *tick);
+                    rest.idle(now, deadline, || !commands.is_empty());
+                }
+            }
+        }
+    }
+
+    /// One turn: a batch from every home port, the parcels of other workers, the streams that are due.
+    pub fn turn(&mut self) -> Progress {
+        let now = self.clock.read().tick(); // once per batch
+        let world = Arc::clone(&self.world); // one epoch per batch
+        let mut progress = Progress::Idle;
+        for position in 0..self.ports.homes() {
+            let Some(port) = self.ports.receive(
+                position,
+                &mut self.batch,
+                BATCH,
+                &mut self.pool,
+                &mut self.counters,
+            ) else {
+                continue;
+            };
+            while let Some(frame) = self.batch.pop_front() {
+                progress = Progress::Worked;
+                self.counters.received += 1;
+                self.process(&world, port, frame, false, now);
+            }
+        }
+        while let Some(parcel) =
+            self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
+        {
+            progress = Progress::Worked;
+            match parcel {
+                Parcel::Judge { frame, port, settled } => {
+                    self.counters.received += 1;
+                    self.process(&world, port, frame, settled, now);
+                }
+                Parcel::Transmit { frame, port } => self.put(port, frame),
+            }
+        }
+        self.wake_streams(&world, now);
+        self.connections.expire(now, EXPIRY_BUDGET);
+        self.flush();
+        progress
+    }
+
+    /// One packet: read, judged, carried out.
+    fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
+        let verdict = match Headers::parse(frame.bytes()) {
+            Ok(headers) => {
+                Self::complete_checksum(&mut frame, &headers);
+                let verdict = self.judge(world, port, &headers, settled, now);
+                self.carry_out(world, port, &headers, verdict, frame, now);
+                return;
+            }
+            Err(malformed) => Verdict::Drop(malformed.into()),
+        };
+        self.discard(verdict, frame);
+    }
+
+    fn flush(&mut self) {
+        self.ports.flush(&mut self.pool);
+        for worker in self.to_ring.drain(..) {
+            if let Some(inbox) = self.workers.get(usize::from(worker.0)) {
+                inbox.ring();
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command<P>, rest: &Rest) {
+        match command {
+            Command::World(world) => {
+                self.world = Arc::clone(&world);
+                self.release_waiting(&world);
+            }
+            Command::AddPort { port, fd, sockets, receives } => {
+                let watched = fd.filter(|_| receives).is_none_or(|fd| rest.watch(fd).is_ok());
+                // Without a watch the port is served whenever the worker is awake, at the latest every half second.
+                let _slow = watched;
+                self.ports.add(port, sockets, receives, fd, &mut self.pool);
+            }
+            Command::RemovePort { port, back } => {
+                for frame in self.ports.forget_waiting(port) {
+                    self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
+                    self.pool.give(frame);
+                }
+                if let Some((sockets, fd)) = self.ports.remove(port) {
+                    if let Some(fd) = fd {
+                        let _unwatched = rest.unwatch(fd);
+                    }
+                    let _nobody = back.send(sockets);
+                }
+            }
+            Command::Report(to) => {
+                let report = self.report();
+                let _nobody = to.send(report);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// How things are.
+    pub fn report(&mut self) -> Report {
+        Report {
+            counters: self.counters.clone(),
+            ports: self.ports.report(),
+            free: self.pool.free(),
+            waiting: self.ports.waiting(),
+            connections: self.connections.len(),
+            streams: self.streams,
+            evicted: self.connections.evicted(),
+        }
+    }
+
+    /// Ends: what waits is given back, the sockets are closed with the rings' frames in them.
+    fn retire(mut self) {
+        while let Some(parcel) =
+            self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
+        {
+            let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
+            self.pool.give(frame);
+        }
+        for frame in self.ports.forget_all_waiting() {
+            self.pool.give(frame);
+        }
+        self.pool.retire();
+    }
+
+    /// Tells of a flow; if the control thread is behind, the event is lost and counted.
+    fn tell(&mut self, event: FlowEvent) {
+        if self.reporting.events.push(event).is_err() {
+            self.counters.events_lost += 1;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A worker's sockets on all ports, and the packets that wait for a neighbour's hardware address.
+
+use std::{collections::VecDeque, os::fd::RawFd};
+
+use super::{PortId, PortReport};
+use crate::{
+    counters::Counters,
+    drop_reason::DropReason,
+    umem::{Frame, Pool, Port},
+};
+
+/// Packets that may wait for one neighbour.
+const WAITING: usize = 32;
+
+#[derive(Debug)]
+struct Slot<P> {
+    sockets: P,
+    fd: Option<RawFd>,
+    received: u64,
+    sent: u64,
+    /// Something was sent since the last flush.
+    dirty: bool,
+    /// The interface is gone; the control thread will take the sockets away.
+    gone: bool,
+}
+
+/// The sockets of one worker, by port.
+#[derive(Debug)]
+pub(super) struct Ports<P> {
+    slots: Vec<Option<Slot<P>>>,
+    /// Ports that this worker receives from.
+    homes: Vec<PortId>,
+    /// Ports with something to flush.
+    dirty: Vec<PortId>,
+    /// Packets that are ready but for the neighbour's hardware address.
+    waiting: VecDeque<(PortId, Frame)>,
+}
+
+impl<P> Default for Ports<P> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), homes: Vec::new(), dirty: Vec::new(), waiting: VecDeque::new() }
+    }
+}
+
+impl<P: Port> Ports<P> {
+    /// Takes up the sockets of a port.
+    pub(super) fn add(
+        &mut self,
+        port: PortId,
+        mut sockets: P,
+        receives: bool,
+        fd: Option<RawFd>,
+        pool: &mut Pool,
+    ) {
+        sockets.recycle(pool);
+        let position = usize::from(port.0);
+        if self.slots.len() <= position {
+            self.slots.resize_with(position + 1, || None);
+        }
+        if let Some(slot) = self.slots.get_mut(position) {
+            *slot = Some(Slot {
+                sockets,
+                fd: fd.filter(|_| receives),
+                received: 0,
+                sent: 0,
+                dirty: false,
+                gone: false,
+            });
+        }
+        if receives {
+            self.homes.push(port);
+        }
+    }
+
+    /// Gives the sockets of a port up.
+    pub(super) fn remove(&mut self, port: PortId) -> Option<(P, Option<RawFd>)> {
+        self.homes.retain(|home| *home != port);
+        self.dirty.retain(|dirty| *dirty != port);
+        let slot = self.slots.get_mut(usize::from(port.0))?.take()?;
+        Some((slot.sockets, slot.fd))
+    }
+
+    /// Ports that this worker receives from.
+    pub(super) fn homes(&self) -> usize {
+        self.homes.len()
+    }
+
+    /// Takes a batch from the home port at `position`; the port's number if anything came.
+    pub(super) fn receive(
+        &mut self,
+        position: usize,
+        batch: &mut VecDeque<Frame>,
+        budget: usize,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) -> Option<PortId> {
+        let port = *self.homes.get(position)?;
+        let slot = self.slots.get_mut(usize::from(port.0))?.as_mut()?;
+        let too_long = u64::from(slot.sockets.receive(batch, budget, pool));
+        if too_long > 0 {
+            counters.received += too_long;
+            counters.count_drops(DropReason::FrameTooLong, too_long);
+        }
+        if batch.is_empty() && too_long == 0 {
+            return None;
+        }
+        slot.received += batch.len() as u64 + too_long;
+        Self::mark(slot, &mut self.dirty, port);
+        Some(port)
+    }
+
+    /// Whether this worker can send on the port itself.
+    pub(super) fn can_send(&self, port: PortId) -> bool {
+        matches!(self.slots.get(usize::from(port.0)), Some(Some(_)))
+    }
+
+    /// Queues a packet, or says why not.
+    pub(super) fn send(&mut self, port: PortId, frame: Frame) -> Result<(), (DropReason, Frame)> {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(port.0)) else {
+            return Err((DropReason::PortGone, frame));
+        };
+        if slot.gone {
+            return Err((DropReason::PortGone, frame));
+        }
+        slot.sockets.send(frame).map_err(|frame| (DropReason::TxRingFull, frame))?;
+        slot.sent += 1;
+        Self::mark(slot, &mut self.dirty, port);
+        Ok(())
+    }
+
+    /// One wake-up for every port with something to send, and the chunks of what was sent back.
+    pub(super) fn flush(&mut self, pool: &mut Pool) {
+        for port in self.dirty.drain(..) {
+            if let Some(Some(slot)) = self.slots.get_mut(usize::from(port.0)) {
+                slot.dirty = false;
+                slot.gone = slot.sockets.flush().is_err();
+                slot.sockets.recycle(pool);
+            }
+        }
+    }
+
+    /// Lets a packet wait for the neighbour, or gives it back if enough wait.
+    pub(super) fn wait(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        if self.waiting.iter().filter(|(waiting, _)| *waiting == port).count() >= WAITING {
+            return Err(frame);
+        }
+        self.waiting.push_back((port, frame));
+        Ok(())
+    }
+
+    /// The next packet that waits, to be tried once more; call it at most [`Ports::waiting`] times.
+    pub(super) fn next_waiting(&mut self) -> Option<(PortId, Frame)> {
+        self.waiting.pop_front()
+    }
+
+    /// Packets that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out the packets that wait for a port.
+    pub(super) fn forget_waiting(&mut self, port: PortId) -> Vec<Frame> {
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(waiting, _)| *waiting == port);
+        self.waiting = kept;
+        gone.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// Takes out all packets that wait.
+    pub(super) fn forget_all_waiting(&mut self) -> Vec<Frame> {
+        self.waiting.drain(..).map(|(_, frame)| frame).collect()
+    }
+
+    /// How things are with every port.
+    pub(super) fn report(&mut self) -> Vec<(PortId, PortReport)> {
+        let report = |(number, slot): (usize, &mut Option<Slot<P>>)| {
+            let slot = slot.as_mut()?;
+            let report = PortReport {
+                frames: slot.sockets.frames(),
+                received: slot.received,
+                sent: slot.sent,
+            };
+            Some((PortId(u16::try_from(number).ok()?), report))
+        };
+        self.slots.iter_mut().enumerate().filter_map(report).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn sockets(&mut self, port: PortId) -> Option<&mut P> {
+        self.slots.get_mut(usize::from(port.0))?.as_mut().map(|slot| &mut slot.sockets)
+    }
+
+    fn mark(slot: &mut Slot<P>, dirty: &mut Vec<PortId>, port: PortId) {
+        if !slot.dirty {
+            slot.dirty = true;
+            dirty.push(port);
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Between frames and the stream engine: a segment goes in as a view of its frame, what the engine wants sent comes out as edits
+//! of that frame and as new frames, in order.
+
+use std::{cmp::Reverse, ops::Range, sync::atomic::Ordering};
+
+use parser::{
+    checksum,
+    emit::{self, Envelope},
+    ethernet::MacAddress,
+    flow_key::FlowTuple,
+    headers::Headers,
+    http::{HttpRefusal, RequestHead},
+    rewrite::{self, TcpEdit},
+    stream::SeqNumber,
+    tcp::{self, TcpFlags},
+};
+use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
+
+use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict};
+use crate::{
+    connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
+    counters::{Counters, RequestCounters},
+    drop_reason::DropReason,
+    flow::{FlowEvent, Happening, RequestText},
+    inspect::{
+        Disposition, Edit, Flags, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream,
+    },
+    umem::{Frame, Pool, Port},
+    world::World,
+};
+
+/// What the engine wants sent, in the order in which it must leave.
+#[derive(Debug)]
+enum Out {
+    /// The segment that arrived.
+    Forward { keep: Range<usize>, edit: Option<OwnedHeader> },
+    /// A segment in a frame of its own, ready but for the hardware addresses.
+    Inject { to: Side, frame: Frame },
+}
+
+/// A [`Header`] that outlives the engine's call.
+#[derive(Debug)]
+struct OwnedHeader {
+    seq: SeqNumber,
+    ack: SeqNumber,
+    flags: Flags,
+    window: u16,
+    options: Option<([u8; 40], usize)>,
+}
+
+impl OwnedHeader {
+    fn of(header: &Header<'_>) -> Self {
+        let options = header.options.map(|options| {
+            let mut bytes = [0; 40];
+            let length = options.len().min(bytes.len());
+            for (to, from) in bytes.iter_mut().zip(options) {
+                *to = *from;
+            }
+            (bytes, length)
+        });
+        Self {
+            seq: header.seq,
+            ack: header.ack,
+            flags: header.flags,
+            window: header.window,
+            options,
+        }
+    }
+
+    /// Writes it over a segment's header.
+    fn write(&self, bytes: &mut [u8], headers: &mut Headers) -> Result<(), DropReason> {
+        if let Some((options, length)) = &self.options {
+            rewrite::options(bytes, headers, options.get(..*length).unwrap_or_default())?;
+        }
+        let edit = TcpEdit {
+            seq: Some(tcp::SeqNumber::new(self.seq.0)),
+            ack: Some(tcp::SeqNumber::new(self.ack.0)),
+            flags: Some(TcpFlags::new(self.flags.0)),
+            window: Some(self.window),
+            urgent: Some(0),
+        };
+        rewrite::tcp(bytes, headers, &edit)?;
+        Ok(())
+    }
+}
+
+/// What the engine wants sent; kept by the worker so that nothing is allocated per packet.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Vec<Out>);
+
+/// The engine's sink: notes what happens to the arriving frame and builds new ones.
+struct FrameSink<'a> {
+    outbox: &'a mut Outbox,
+    pool: &'a mut Pool,
+    counters: &'a mut Counters,
+    /// The addresses of a segment to the client, and of one to the server.
+    to_client: FlowTuple,
+    to_server: FlowTuple,
+}
+
+impl<'a> FrameSink<'a> {
+    fn new(
+        connection: &Connection,
+        outbox: &'a mut Outbox,
+        pool: &'a mut Pool,
+        counters: &'a mut Counters,
+    ) -> Self {
+        let (_, to_client) = connection.way(Direction::Reply);
+        let (_, to_server) = connection.way(Direction::Original);
+        Self { outbox, pool, counters, to_client, to_server }
+    }
+}
+
+impl Sink for FrameSink<'_> {
+    fn forward(&mut self, keep: Range<usize>, edit: Edit<'_>) {
+        let edit = match edit {
+            Edit::Unchanged => None,
+            Edit::Rewrite(header) => Some(OwnedHeader::of(&header)),
+        };
+        self.outbox.0.push(Out::Forward { keep, edit });
+    }
+
+    fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
+        self.counters.built += 1;
+        let Some(mut frame) = self.pool.take() else {
+            // The engine sends it again when nobody acknowledges it.
+            self.counters.count_drop(DropReason::PoolEmpty);
+            return;
+        };
+        let tuple = match to {
+            Side::Client => &self.to_client,
+            Side::Server => &self.to_server,
+        };
+        match emit(&segment, tuple, &mut frame) {
+            Ok(()) => self.outbox.0.push(Out::Inject { to, frame }),
+            Err(reason) => {
+                self.counters.count_drop(reason);
+                self.pool.give(frame);
+            }
+        }
+    }
+}
+
+/// The engine's judge: the table of this epoch.
+struct PolicyJudge<'a> {
+    table: &'a Table,
+    access: Access,
+    scratch: &'a mut HttpScratch,
+    reporting: &'a Reporting,
+    flow: FlowTuple,
+    source: Identity,
+    destination: Identity,
+    now: Tick,
+    requests: RequestCounters,
+    events_lost: u64,
+}
+
+impl<'a> PolicyJudge<'a> {
+    fn new(
+        table: &'a Table,
+        connection: &Connection,
+        scratch: &'a mut HttpScratch,
+        reporting: &'a Reporting,
+        now: Tick,
+    ) -> Self {
+        let judgement = &connection.judgement;
+        Self {
+            table,
+            access: judgement.access,
+            scratch,
+            reporting,
+            flow: connection.flow,
+            source: judgement.source.identity,
+            destination: judgement.destination.identity,
+            now,
+            requests: RequestCounters::default(),
+            events_lost: 0,
+        }
+    }
+}
+
+impl PolicyJudge<'_> {
+    fn verdict(&mut self, head: &RequestHead<'_>) -> HttpVerdict {
+        let fields = |visit: &mut dyn FnMut(&str, &[u8])| {
+            for field in head.fields() {
+                visit(std::str::from_utf8(field.name).unwrap_or_default(), field.value);
+            }
+        };
+        let request = HttpRequest {
+            method: head.method,
+            path: head.path_and_query,
+            host: head.host,
+            headers: &fields,
+        };
+        match &self.access {
+            Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
+            // The HTTP rules are gone; the stream stays, because its numbers are translated.
+            Access::Allow(grounds) => HttpVerdict::Allow {
+                egress: grounds.egress,
+                ingress: grounds.ingress,
+                report: false,
+            },
+            Access::Deny(denial) => {
+                HttpVerdict::Deny { direction: denial.direction, cause: denial.cause }
+            }
+        }
+    }
+}
+
+impl Judge for PolicyJudge<'_> {
+    fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
+        let verdict = self.verdict(head);
+        let (allowed, cause) = match verdict {
+            HttpVerdict::Allow { egress, ingress, .. } => (true, ingress.or(egress)),
+            HttpVerdict::Deny { cause, .. } => (false, Some(cause)),
+        };
+        if allowed {
+            self.requests.allowed += 1;
+        } else {
+            self.requests.denied += 1;
+        }
+        // Allowed requests are told only to those who listen: at line rate they would be all that we do.
+        if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
+            let text = RequestText::new(head.method, head.host, head.path_and_query);
+            self.tell(Happening::Request { allowed, text, cause });
+        }
+        if allowed { Ruling::Allow } else { Ruling::Deny }
+    }
+
+    fn refused(&mut self, refusal: HttpRefusal) {
+        self.requests.refused += 1;
+        self.tell(Happening::Refused(refusal));
+    }
+}
+
+impl PolicyJudge<'_> {
+    fn tell(&mut self, happening: Happening) {
+        let event = FlowEvent {
+            tick: self.now,
+            epoch: self.table.epoch(),
+            tuple: self.flow,
+            source: self.source,
+            destination: self.destination,
+            flags: TcpFlags::NONE,
+            happening,
+        };
+        if self.reporting.events.push(event).is_err() {
+            self.events_lost += 1;
+        }
+    }
+}
+
+impl<P: Port> Worker<P> {
+    /// Gives a segment to the stream of its connection and does what the stream wants.
+    pub(super) fn inspect(
+        &mut self,
+        world: &World,
+        found: Found,
+        headers: &Headers,
+        frame: Frame,
+        now: Tick,
+    ) {
+        // The engine's state moves only by what the receiver would accept (evasion row N4).
+        if !checksum::verify_transport(frame.bytes(), headers) {
+            return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
+        }
+        let options =
+            headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+        let (Some(table), Some(tcp), Some(options), Some(payload), Some(connection)) = (
+            world.table.as_deref(),
+            headers.tcp(),
+            frame.bytes().get(options),
+            headers.payload(frame.bytes()),
+            self.connections.connection(found.id),
+        ) else {
+            return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
+        };
+        let segment = Segment {
+            from: side(found.direction),
+            seq: SeqNumber(tcp.seq.value()),
+            ack: SeqNumber(tcp.ack.value()),
+            flags: Flags(tcp.flags.bits()),
+            window: tcp.window,
+            urgent: tcp.urgent,
+            options,
+            payload,
+        };
+        let mut judge =
+            PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+        let mut sink =
+            FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+        let disposition = match &mut connection.stream {
+            Some(stream) => stream.segment(&segment, now, &self.limits, &mut judge, &mut sink),
+            None => match Stream::open(&segment, now, &mut sink) {
+                Ok(stream) => {
+                    connection.stream = Some(Box::new(stream));
+                    self.streams += 1;
+                    Disposition::Forwarded
+                }
+                Err(reason) => Disposition::Dropped(reason),
+            },
+        };
+        let (requests, events_lost) = (judge.requests, judge.events_lost);
+        self.counters.count_requests(&requests);
+        self.counters.events_lost += events_lost;
+        if connection.stream.as_ref().is_some_and(|stream| stream.is_closed()) {
+            connection.phase = Phase::Closing;
+        }
+        self.schedule(found.id);
+        let rest = self.send_outbox(world, found, Some((headers, frame)));
+        match (rest, disposition) {
+            (None, _) => {}
+            (Some(frame), Disposition::Dropped(reason)) => {
+                self.discard(Verdict::Drop(reason.into()), frame)
+            }
+            (Some(frame), Disposition::Absorbed | Disposition::Forwarded) => {
+                self.counters.absorbed += 1;
+                self.pool.give(frame);
+            }
+        }
+    }
+
+    /// Wakes the streams that are due.
+    pub(super) fn wake_streams(&mut self, world: &World, now: Tick) {
+        while let Some(&Reverse((due, id))) = self.deadlines.peek() {
+            if due > now {
+                return;
+            }
+            self.deadlines.pop();
+            let (Some(table), Some(connection)) =
+                (world.table.as_deref(), self.connections.connection(id))
+            else {
+                continue;
+            };
+            if connection.wake != Some(due) {
+                continue; // It has been scheduled anew since.
+            }
+            connection.wake = None;
+            let mut judge =
+                PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+            let mut sink =
+                FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+            let Some(stream) = connection.stream.as_mut() else { continue };
+            let _reason_is_the_engines_own = stream.tick(now, &self.limits, &mut judge, &mut sink);
+            let (requests, events_lost) = (judge.requests, judge.events_lost);
+            self.counters.count_requests(&requests);
+            self.counters.events_lost += events_lost;
+            self.schedule(id);
+            if let Some(frame) =
+                self.send_outbox(world, Found { id, direction: Direction::Original }, None)
+            {
+                self.pool.give(frame);
+            }
+        }
+    }
+
+    /// Makes sure that the stream is woken when it wants to be.
+    fn schedule(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.connection(id) else { return };
+        let Some(due) = connection.stream.as_ref().and_then(|stream| stream.deadline(&self.limits))
+        else {
+            return;
+        };
+        // A wake-up that comes too early finds nothing due and schedules the next; one that would come too late is replaced.
+        if connection.wake.is_none_or(|wake| due < wake) {
+            connection.wake = Some(due);
+            self.deadlines.push(Reverse((due, id)));
+        }
+    }
+
+    /// Sends what the engine wants sent. Gives the arrived frame back if the engine did not send it on as it is.
+    fn send_outbox(
+        &mut self,
+        world: &World,
+        found: Found,
+        arrived: Option<(&Headers, Frame)>,
+    ) -> Option<Frame> {
+        let Found { id, direction: from } = found;
+        let Some(connection) = self.connections.connection(id) else {
+            return arrived.map(|(_, frame)| frame);
+        };
+        let (client_port, to_client) = connection.way(Direction::Reply);
+        let (server_port, to_server) = connection.way(Direction::Original);
+        let mut outs = std::mem::take(&mut self.outbox.0);
+        let (headers, mut frame) = match arrived {
+            Some((headers, frame)) => (Some(headers), Some(frame)),
+            None => (None, None),
+        };
+        for out in outs.drain(..) {
+            match out {
+                Out::Inject { to, frame } => {
+                    let port = if to == Side::Client { client_port } else { server_port };
+                    self.transmit(world, port, frame);
+                }
+                Out::Forward { keep, edit } => {
+                    let (Some(headers), Some(whole)) = (headers, frame.take()) else { continue };
+                    let way = match from {
+                        Direction::Original => (server_port, &to_server),
+                        Direction::Reply => (client_port, &to_client),
+                    };
+                    if keep == (0..headers.payload_len) {
+                        self.forward_whole(world, way, headers, whole, edit.as_ref());
+                    } else {
+                        self.forward_part(world, way, headers, &whole, keep, edit.as_ref());
+                        frame = Some(whole);
+                    }
+                }
+            }
+        }
+        self.outbox.0 = outs;
+        frame
+    }
+
+    /// Sends the arrived segment on, edited in place.
+    fn forward_whole(
+        &mut self,
+        world: &World,
+        (port, tuple): (PortId, &FlowTuple),
+        headers: &Headers,
+        mut frame: Frame,
+        edit: Option<&OwnedHeader>,
+    ) {
+        let mut headers = *headers;
+        let edited = edit
+            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
+            .and_then(|()| super::carry_out::route(&mut frame, &headers, Some(tuple)));
+        match edited {
+            Ok(()) => self.transmit(world, port, frame),
+            Err(reason) => self.discard(Verdict::Drop(reason), frame),
+        }
+    }
+
+    /// Sends a part of the arrived segment on, in a frame of its own.
+    fn forward_part(
+        &mut self,
+        world: &World,
+        (port, tuple): (PortId, &FlowTuple),
+        headers: &Headers,
+        whole: &Frame,
+        keep: Range<usize>,
+        edit: Option<&OwnedHeader>,
+    ) {
+        let (Some(tcp), Some(payload)) =
+            (headers.tcp(), headers.payload(whole.bytes()).and_then(|payload| payload.get(keep)))
+        else {
+            return;
+        };
+        let unedited = OwnedHeader {
+            seq: SeqNumber(tcp.seq.value()),
+            ack: SeqNumber(tcp.ack.value()),
+            flags: Flags(tcp.flags.bits()),
+            window: tcp.window,
+            options: None,
+        };
+        let edit = edit.unwrap_or(&unedited);
+        let options = match &edit.options {
+            Some((options, length)) => options.get(..*length).unwrap_or_default(),
+            None => headers.tcp_option_bytes(whole.bytes()),
+        };
+        let segment = NewSegment {
+            seq: edit.seq,
+            ack: edit.ack,
+            flags: edit.flags,
+            window: edit.window,
+            options,
+            payload,
+        };
+        self.counters.built += 1;
+        let Some(mut frame) = self.pool.take() else {
+            return self.counters.count_drop(DropReason::PoolEmpty);
+        };
+        match emit(&segment, tuple, &mut frame) {
+            Ok(()) => self.transmit(world, port, frame),
+            Err(reason) => self.discard(Verdict::Drop(reason), frame),
+        }
+    }
+}
+
+/// Writes a segment of the engine's into a frame, ready but for the hardware addresses.
+fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Result<(), DropReason> {
+    /// What a fresh packet of ours may cross (the same as Linux's `ip_default_ttl`).
+    const HOP_LIMIT: u8 = 64;
+    let unknown_yet = MacAddress::new([0; 6]);
+    let envelope = Envelope {
+        source_mac: unknown_yet,
+        destination_mac: unknown_yet,
+        source: tuple.source,
+        destination: tuple.destination,
+        hop_limit: HOP_LIMIT,
+        traffic_class: 0,
+    };
+    let built = emit::Segment {
+        envelope,
+        src_port: tuple.src_port,
+        dst_port: tuple.dst_port,
+        seq: tcp::SeqNumber::new(segment.seq.0),
+        ack: tcp::SeqNumber::new(segment.ack.0),
+        flags: TcpFlags::new(segment.flags.0),
+        window: segment.window,
+        options: segment.options,
+        payload: segment.payload,
+    }
+    .emit(frame.room_mut());
+    // The engine keeps its segments within the connection's MSS, which is within a frame.
+    let length = built.map_err(|_does_not_fit| DropReason::StreamBudget)?;
+    frame.set_len(length);
+    Ok(())
+}
+
+fn side(direction: Direction) -> Side {
+    match direction {
+        Direction::Original => Side::Client,
+        Direction::Reply => Side::Server,
+    }
+}

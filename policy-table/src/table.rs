@@ -1,0 +1,510 @@
+//! The table: what workers ask.
+//!
+//! ```text
+//! address ─ prefixes ─ identity            endpoint, direction ─ Side
+//!                          │                   protocol, port ─ PortMap ─ Slot { denied, inspected, allowed }
+//!                          └──────────────────────── is in which set? ──────┘
+//! ```
+//! Arrives: what `compile.rs` made. Leaves: answers in constant time: two array reads lead to a slot, three set lookups
+//! decide; the number of rules changes the size of the sets, not the steps. Nothing here allocates or locks. Invariant: a
+//! table never changes; whoever holds an `Arc` of it judges by one epoch.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use roaring::RoaringBitmap;
+
+use crate::http::{HttpRules, HttpScratch, holds};
+use crate::identity::Identity;
+use crate::label::Labels;
+use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
+use crate::snapshot::ContainerPort;
+use crate::verdict::{
+    Access, Cause, CauseKind, Denial, EndpointIndex, Flow, Grounds, HttpAccess, HttpRequest,
+    HttpVerdict, MatchType, RuleId,
+};
+
+/// How policies are enforced on endpoints that no policy selects (Cilium's `--enable-policy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// A direction is enforced on the endpoints a rule for it selects.
+    #[default]
+    Default,
+    /// Everything is denied that no rule allows.
+    Always,
+    /// Nothing is denied.
+    Never,
+}
+
+/// What a table is compiled with besides the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The enforcement mode.
+    pub enforcement: Enforcement,
+    /// The addresses of this node; its own traffic has the identity `host`.
+    pub host_addresses: Vec<IpAddr>,
+}
+
+/// A pod with an address of its own.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its identity.
+    pub identity: Identity,
+    /// The labels the identity stands for.
+    pub labels: Arc<Labels>,
+    /// Whether traffic to it is under policy.
+    pub ingress_enforced: bool,
+    /// Whether traffic from it is under policy.
+    pub egress_enforced: bool,
+    /// The node it runs on, if it is known.
+    pub node: Option<String>,
+    /// The ports its containers declare.
+    pub ports: Vec<ContainerPort>,
+    pub(crate) ingress: u32,
+    pub(crate) egress: u32,
+}
+
+/// A service, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its cluster addresses; none for a headless one.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a service and what stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The ready backends of both families, sorted.
+    pub backends: Vec<SocketAddr>,
+}
+
+/// A set of identities.
+#[derive(Clone, Debug)]
+pub(crate) enum IdentitySet {
+    All,
+    These(Arc<RoaringBitmap>),
+}
+
+impl IdentitySet {
+    pub(crate) fn contains(&self, identity: Identity) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(set) => set.contains(identity.number()),
+        }
+    }
+}
+
+/// One endpoint's policy in one direction; endpoints under the same rules share it.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) enforced: bool,
+    pub(crate) maps: [PortMap; 6],
+    pub(crate) slots: Vec<Slot>,
+}
+
+/// Ports of one protocol to slots.
+#[derive(Debug, Clone)]
+pub(crate) enum PortMap {
+    /// The same for every port.
+    Uniform(u32),
+    /// By the port's two bytes.
+    Paged(Box<[Arc<[u32; 256]>; 256]>),
+}
+
+impl PortMap {
+    fn slot(&self, port: u16) -> Option<u32> {
+        match self {
+            Self::Uniform(slot) => Some(*slot),
+            Self::Paged(pages) => {
+                let [high, low] = port.to_be_bytes();
+                pages.get(usize::from(high))?.get(usize::from(low)).copied()
+            }
+        }
+    }
+}
+
+/// What holds on one port.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) denied: IdentitySet,
+    pub(crate) allowed: IdentitySet,
+    pub(crate) inspected: IdentitySet,
+    pub(crate) http: Option<PortHttp>,
+    /// The clauses the sets were made of, most specific first, to say which one decided.
+    pub(crate) clauses: Vec<SlotClause>,
+}
+
+/// A clause as one slot sees it. Its rule is `None` for what policies imply (the host's access, default allow).
+#[derive(Debug, Clone)]
+pub(crate) struct SlotClause {
+    pub(crate) peers: IdentitySet,
+    pub(crate) kind: CauseKind,
+    pub(crate) matched: MatchType,
+    pub(crate) rule: Option<RuleId>,
+}
+
+/// The HTTP rules of a slot.
+#[derive(Debug)]
+pub(crate) struct PortHttp {
+    pub(crate) rules: Arc<HttpRules>,
+    /// For each of the rules, for whom it holds and who wrote it.
+    pub(crate) groups: Vec<HttpGroup>,
+}
+
+/// Equal HTTP rules of one slot.
+#[derive(Debug)]
+pub(crate) struct HttpGroup {
+    pub(crate) peers: IdentitySet,
+    pub(crate) sources: Vec<(IdentitySet, RuleId)>,
+}
+
+/// An identity and what it stands for.
+#[derive(Clone, Debug)]
+pub struct IdentityRecord {
+    /// The number.
+    pub identity: Identity,
+    /// The labels.
+    pub labels: Arc<Labels>,
+    /// The prefix, for one that stands for addresses a policy names.
+    pub prefix: Option<IpNet>,
+}
+
+/// Prefixes to identities, longest first.
+#[derive(Debug, Default)]
+pub(crate) struct Prefixes {
+    pub(crate) exact: HashMap<IpAddr, Identity>,
+    /// By length, longest first: IPv4 addresses masked to it.
+    pub(crate) v4: Vec<(u32, HashMap<u32, Identity>)>,
+    /// The same for IPv6.
+    pub(crate) v6: Vec<(u128, HashMap<u128, Identity>)>,
+    pub(crate) world_v4: Option<Identity>,
+    pub(crate) world_v6: Option<Identity>,
+}
+
+impl Prefixes {
+    fn find(&self, address: IpAddr) -> Identity {
+        if let Some(identity) = self.exact.get(&address) {
+            return *identity;
+        }
+        let (found, world) = match address {
+            IpAddr::V4(v4) => {
+                let bits = v4.to_bits();
+                (self.v4.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
+            }
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                (self.v6.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
+            }
+        };
+        found.copied().or(world).unwrap_or(Identity::WORLD)
+    }
+}
+
+/// Compiled policies: immutable, shared by `Arc`, asked by workers.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) epoch: u64,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) by_address: HashMap<IpAddr, EndpointIndex>,
+    pub(crate) by_name: HashMap<(String, String), EndpointIndex>,
+    pub(crate) prefixes: Prefixes,
+    pub(crate) identities: Vec<IdentityRecord>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) sides: Vec<Side>,
+    pub(crate) rules: Vec<RuleOrigin>,
+}
+
+/// What one direction says.
+enum Answer {
+    Allow(Cause),
+    Deny(Denial),
+    Inspect(Cause),
+}
+
+impl Table {
+    /// The generation of this table.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Every pod that has an address of its own.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// One endpoint.
+    pub fn endpoint(&self, index: EndpointIndex) -> Option<&Endpoint> {
+        self.endpoints.get(index.position())
+    }
+
+    /// The endpoint that has this address.
+    pub fn endpoint_of(&self, address: IpAddr) -> Option<EndpointIndex> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The endpoint of this namespace and name.
+    pub fn endpoint_named(&self, namespace: &str, name: &str) -> Option<EndpointIndex> {
+        self.by_name.get(&(namespace.to_owned(), name.to_owned())).copied()
+    }
+
+    /// Whose address it is: a pod's, a node's, that of a prefix a policy names (the longest), or the world's.
+    pub fn identity_of(&self, address: IpAddr) -> Identity {
+        self.prefixes.find(address)
+    }
+
+    /// Every identity and its labels.
+    pub fn identities(&self) -> &[IdentityRecord] {
+        &self.identities
+    }
+
+    /// The services.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// Every rule, by [`RuleId::position`].
+    pub fn rules(&self) -> &[RuleOrigin] {
+        &self.rules
+    }
+
+    /// Where a rule was written.
+    pub fn rule(&self, rule: RuleId) -> Option<&RuleOrigin> {
+        self.rules.get(rule.position())
+    }
+
+    /// Whether a flow may pass: the source's egress and the destination's ingress must both let it.
+    ///
+    /// A side without an endpoint is not asked: its policy is another node's business, or nobody's.
+    pub fn judge(&self, flow: &Flow) -> Access {
+        let source = flow.source.endpoint.and_then(|index| self.endpoint(index));
+        let destination = flow.destination.endpoint.and_then(|index| self.endpoint(index));
+        if source.is_some() && flow.source.endpoint == flow.destination.endpoint {
+            let cause =
+                Cause { side: 0, slot: 0, peer: flow.source.identity, kind: CauseKind::Itself };
+            return Access::Allow(Grounds { egress: Some(cause), ingress: Some(cause) });
+        }
+        let (mut egress, mut ingress) = (None, None);
+        let (mut inspect_egress, mut inspect_ingress) = (false, false);
+        if let Some(endpoint) = source {
+            match self.answer(endpoint.egress, Direction::Egress, flow.destination.identity, flow) {
+                Answer::Allow(cause) => egress = Some(cause),
+                Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
+                Answer::Deny(denial) => return Access::Deny(denial),
+            }
+        }
+        if let Some(endpoint) = destination {
+            match self.answer(endpoint.ingress, Direction::Ingress, flow.source.identity, flow) {
+                Answer::Allow(cause) => ingress = Some(cause),
+                Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
+                Answer::Deny(denial) => return Access::Deny(denial),
+            }
+        }
+        if inspect_egress || inspect_ingress {
+            let epoch = self.epoch;
+            return Access::Inspect(HttpAccess {
+                epoch,
+                egress,
+                ingress,
+                inspect_egress,
+                inspect_ingress,
+            });
+        }
+        Access::Allow(Grounds { egress, ingress })
+    }
+
+    fn answer(&self, side: u32, direction: Direction, peer: Identity, flow: &Flow) -> Answer {
+        let cause = |slot, kind| Cause { side, slot, peer, kind };
+        let deny = |slot, kind, explicit| {
+            Answer::Deny(Denial { direction, explicit, cause: cause(slot, kind) })
+        };
+        let Some(policy) = self.side(side) else { return deny(0, CauseKind::NoRule, false) };
+        if !policy.enforced {
+            return Answer::Allow(cause(0, CauseKind::NotEnforced));
+        }
+        let number =
+            policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
+        let Some((number, slot)) =
+            number.and_then(|number| Some((number, self.slot(side, number)?)))
+        else {
+            return deny(0, CauseKind::NoRule, false);
+        };
+        if slot.denied.contains(peer) {
+            deny(number, CauseKind::Denied, true)
+        } else if slot.inspected.contains(peer) {
+            Answer::Inspect(cause(number, CauseKind::Inspected))
+        } else if slot.allowed.contains(peer) {
+            Answer::Allow(cause(number, CauseKind::Allowed))
+        } else {
+            deny(number, CauseKind::NoRule, false)
+        }
+    }
+
+    /// Whether a request may pass on a flow that [`Table::judge`] said to inspect. Both directions that inspect must let it.
+    ///
+    /// An access of another epoch is denied: judge the flow again first.
+    pub fn judge_http(
+        &self,
+        access: &HttpAccess,
+        request: &HttpRequest<'_>,
+        scratch: &mut HttpScratch,
+    ) -> HttpVerdict {
+        scratch.for_epoch(self.epoch);
+        let mut report = false;
+        let mut granted = [None, None];
+        let wanted = [
+            (Direction::Egress, access.inspect_egress, access.egress),
+            (Direction::Ingress, access.inspect_ingress, access.ingress),
+        ];
+        for ((direction, inspected, cause), grant) in wanted.into_iter().zip(&mut granted) {
+            if !inspected {
+                continue;
+            }
+            let Some(cause) = cause.filter(|_| access.epoch == self.epoch) else {
+                let cause =
+                    Cause { side: 0, slot: 0, peer: Identity::UNKNOWN, kind: CauseKind::Stale };
+                return HttpVerdict::Deny { direction, cause };
+            };
+            match self.request(cause, request, scratch) {
+                Ok((cause, wants_report)) => {
+                    *grant = Some(cause);
+                    report |= wants_report;
+                }
+                Err(cause) => return HttpVerdict::Deny { direction, cause },
+            }
+        }
+        let [egress, ingress] = granted;
+        HttpVerdict::Allow { egress, ingress, report }
+    }
+
+    /// One direction's answer to a request, with whether a rule wants something reported.
+    fn request(
+        &self,
+        at: Cause,
+        request: &HttpRequest<'_>,
+        scratch: &mut HttpScratch,
+    ) -> Result<(Cause, bool), Cause> {
+        let denied = Cause { kind: CauseKind::NoRule, ..at };
+        let slot = self.slot(at.side, at.slot).ok_or(denied)?;
+        let mut found = None;
+        let mut report = false;
+        if let Some(http) = &slot.http {
+            http.rules.find(scratch, request, &mut |place, rule| {
+                let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
+                if !group.is_some_and(|group| group.peers.contains(at.peer)) {
+                    return false;
+                }
+                if found.is_none_or(|found| place < found) {
+                    found = Some(place);
+                }
+                report |= rule.logged.iter().any(|header| !holds(header, request));
+                false
+            });
+        }
+        if let Some(place) = found {
+            return Ok((Cause { kind: CauseKind::Http(place), ..at }, report));
+        }
+        // A rule without HTTP for this peer allows every request on the port.
+        if slot.allowed.contains(at.peer) {
+            return Ok((Cause { kind: CauseKind::Allowed, ..at }, false));
+        }
+        Err(denied)
+    }
+
+    fn side(&self, side: u32) -> Option<&Side> {
+        self.sides.get(usize::try_from(side).ok()?)
+    }
+
+    fn slot(&self, side: u32, slot: u32) -> Option<&Slot> {
+        self.side(side)?.slots.get(usize::try_from(slot).ok()?)
+    }
+
+    /// The clause that made an answer, if one did.
+    fn clause(&self, cause: Cause) -> Option<&SlotClause> {
+        let wanted = match cause.kind {
+            CauseKind::Http(_) => CauseKind::Inspected,
+            same @ (CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected) => same,
+            CauseKind::NotEnforced | CauseKind::Itself | CauseKind::NoRule | CauseKind::Stale => {
+                return None;
+            }
+        };
+        let slot = self.slot(cause.side, cause.slot)?;
+        slot.clauses
+            .iter()
+            .find(|clause| clause.kind == wanted && clause.peers.contains(cause.peer))
+    }
+
+    /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
+    ///
+    /// Unlike judging, this looks through the rules of the port.
+    pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
+        if let CauseKind::Http(place) = cause.kind {
+            let http = self.slot(cause.side, cause.slot)?.http.as_ref()?;
+            let group = http.groups.get(usize::try_from(place).ok()?)?;
+            return group
+                .sources
+                .iter()
+                .find(|(peers, _)| peers.contains(cause.peer))
+                .map(|(_, rule)| *rule);
+        }
+        self.clause(cause)?.rule
+    }
+
+    /// The HTTP rule that let a request pass, if one did.
+    pub fn http_rule_of(&self, cause: Cause) -> Option<&HttpRule> {
+        let CauseKind::Http(place) = cause.kind else { return None };
+        self.slot(cause.side, cause.slot)?.http.as_ref()?.rules.rule(place)
+    }
+
+    /// How the deciding rule matched.
+    pub fn match_type(&self, cause: Cause) -> MatchType {
+        match cause.kind {
+            CauseKind::NotEnforced | CauseKind::Itself => MatchType::All,
+            CauseKind::NoRule | CauseKind::Stale => MatchType::None,
+            CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected | CauseKind::Http(_) => {
+                self.clause(cause).map_or(MatchType::None, |clause| clause.matched)
+            }
+        }
+    }
+}
+
+/// The place of a protocol's map in a side.
+pub(crate) fn protocol_class(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::TCP => 0,
+        Protocol::UDP => 1,
+        Protocol::SCTP => 2,
+        Protocol::ICMP => 3,
+        Protocol::ICMPV6 => 4,
+        Protocol(_) => 5,
+    }
+}
+
+/// The protocols that have a map of their own, in order of [`protocol_class`].
+pub(crate) const CLASSES: [Option<Protocol>; 6] = [
+    Some(Protocol::TCP),
+    Some(Protocol::UDP),
+    Some(Protocol::SCTP),
+    Some(Protocol::ICMP),
+    Some(Protocol::ICMPV6),
+    None,
+];

@@ -1,0 +1,173 @@
+//! A cluster to ask questions of: every answer is given by the table and by the oracle, which must agree.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::net::IpAddr;
+
+use policy_table::oracle::{Answer, Oracle, Question};
+use policy_table::{
+    Access, Direction, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer,
+    Protocol, Settings, Snapshot, Table,
+};
+
+/// The node's own address.
+pub(crate) const HOST: &str = "192.168.0.1";
+/// Another node's.
+pub(crate) const NODE: &str = "192.168.0.2";
+
+/// A compiled cluster.
+pub(crate) struct Lab {
+    snapshot: Snapshot,
+    settings: Settings,
+    pub(crate) table: Table,
+}
+
+/// A pod: namespace, name, labels as a flow mapping.
+pub(crate) type PodRow<'a> = (&'a str, &'a str, &'a str);
+
+impl Lab {
+    /// A cluster of these pods (addresses 10.0.0.1 and up, ports `http-8080` 8080 and `dns` 53/UDP) and texts.
+    pub(crate) fn new(pods: &[PodRow<'_>], texts: &[&str]) -> Self {
+        Self::with(Enforcement::Default, pods, texts)
+    }
+
+    /// The same in another enforcement mode.
+    pub(crate) fn with(enforcement: Enforcement, pods: &[PodRow<'_>], texts: &[&str]) -> Self {
+        let mut cluster = String::from(
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 192.168.0.1}]}\n\
+             ---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\n\
+             status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}\n",
+        );
+        for (index, (namespace, name, labels)) in pods.iter().enumerate() {
+            cluster += &format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {labels}}}\n\
+                 spec: {{containers: [{{ports: [{{name: http-8080, containerPort: 8080}}, \
+                 {{name: dns, containerPort: 53, protocol: UDP}}]}}]}}\nstatus: {{podIP: 10.0.0.{}}}\n",
+                index + 1
+            );
+        }
+        let names: Vec<String> =
+            (0..texts.len()).map(|index| format!("policy-{index}.yaml")).collect();
+        let mut sources = vec![("cluster.yaml", cluster.as_str())];
+        sources.extend(names.iter().map(String::as_str).zip(texts.iter().copied()));
+        let snapshot = match Snapshot::parse(&sources) {
+            Ok(loaded) => loaded.snapshot,
+            Err(refusals) => panic!("refused: {refusals}"),
+        };
+        let settings =
+            Settings { enforcement, host_addresses: vec![HOST.parse().expect("an address")] };
+        let table = Table::compile(&snapshot, &settings, &mut Identities::default(), 1);
+        Self { snapshot, settings, table }
+    }
+
+    fn address(&self, who: &str) -> IpAddr {
+        if let Ok(address) = who.parse() {
+            return address;
+        }
+        let (namespace, name) = who.split_once('/').unwrap_or(("default", who));
+        let found =
+            self.snapshot.pods.iter().find(|pod| pod.namespace == namespace && pod.name == name);
+        *found.and_then(|pod| pod.addresses.first()).expect("a pod of this name")
+    }
+
+    /// The answer for a flow between two pods (`namespace/name`, or a name of `default`) or addresses.
+    pub(crate) fn ask(
+        &self,
+        from: &str,
+        to: &str,
+        protocol: Protocol,
+        dst_port: u16,
+    ) -> &'static str {
+        self.request(from, to, protocol, dst_port, ("GET", "/", "", &[]))
+    }
+
+    /// The same over TCP.
+    pub(crate) fn tcp(&self, from: &str, to: &str, dst_port: u16) -> &'static str {
+        self.ask(from, to, Protocol::TCP, dst_port)
+    }
+
+    /// What becomes of a request over TCP.
+    pub(crate) fn http(
+        &self,
+        from: &str,
+        to: &str,
+        dst_port: u16,
+        method: &str,
+        path: &str,
+    ) -> &'static str {
+        self.request(from, to, Protocol::TCP, dst_port, (method, path, "", &[]))
+    }
+
+    /// `ok`, `133` or `181` with the direction, or for an inspected flow `200` or `403` with the direction.
+    pub(crate) fn request(
+        &self,
+        from: &str,
+        to: &str,
+        protocol: Protocol,
+        dst_port: u16,
+        (method, path, host, headers): (&str, &str, &str, &[(&str, &str)]),
+    ) -> &'static str {
+        let (source, destination) = (self.address(from), self.address(to));
+        let peer = |address| Peer {
+            identity: self.table.identity_of(address),
+            endpoint: self.table.endpoint_of(address),
+        };
+        let flow =
+            Flow { source: peer(source), destination: peer(destination), protocol, dst_port };
+        let each = |each: &mut dyn FnMut(&str, &[u8])| {
+            headers.iter().for_each(|(name, value)| each(name, value.as_bytes()))
+        };
+        let request = HttpRequest { method, path, host, headers: &each };
+        let oracle = Oracle::new(&self.snapshot, &self.settings);
+        let question = Question { source, destination, protocol, dst_port };
+        let expected = match oracle.access(&question) {
+            Answer::Allow => "ok",
+            Answer::Deny { direction, explicit } => denied(direction, explicit),
+            Answer::Inspect => oracle.refuses(&question, &request).map_or("200", refused),
+        };
+        let seen = match self.table.judge(&flow) {
+            Access::Allow(_) => "ok",
+            Access::Deny(denial) => denied(denial.direction, denial.explicit),
+            Access::Inspect(access) => {
+                match self.table.judge_http(&access, &request, &mut HttpScratch::default()) {
+                    HttpVerdict::Allow { .. } => "200",
+                    HttpVerdict::Deny { direction, .. } => refused(direction),
+                }
+            }
+        };
+        assert_eq!(
+            seen, expected,
+            "table and oracle differ: {from} -> {to} {protocol}/{dst_port} {method} {path}"
+        );
+        seen
+    }
+}
+
+fn denied(direction: Direction, explicit: bool) -> &'static str {
+    match (direction, explicit) {
+        (Direction::Ingress, false) => "133 ingress",
+        (Direction::Ingress, true) => "181 ingress",
+        (Direction::Egress, false) => "133 egress",
+        (Direction::Egress, true) => "181 egress",
+    }
+}
+
+fn refused(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "403 ingress",
+        Direction::Egress => "403 egress",
+    }
+}
+
+/// A CiliumNetworkPolicy of `default` about pods with `app: <subject>`.
+pub(crate) fn cnp(name: &str, subject: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {name}}}\n\
+         spec: {{endpointSelector: {{matchLabels: {{app: {subject}}}}}, {rest}}}\n"
+    )
+}
+
+/// A peer list of pods with `app: <name>`.
+pub(crate) fn app(name: &str) -> String {
+    format!("[{{matchLabels: {{app: {name}}}}}]")
+}

@@ -1,0 +1,141 @@
+//! Policies change under running connections: what stays, what goes, and what a bad file cannot do.
+
+use std::fs::{self, File};
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tests::client::curl;
+use tests::lab::Lab;
+use tests::program;
+use tests::star_wars::{self, Policy};
+
+use crate::Case;
+use crate::story::{own_manifests, star_wars_lab};
+
+/// How long the next answer on a connection may take to be seen.
+const SOON: Duration = Duration::from_secs(5);
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("reload::an_allowed_connection_survives_every_change", survives),
+        Case::new("reload::a_revoked_connection_falls_silent", revoked),
+        Case::new("reload::a_bad_snapshot_keeps_the_old_policy", bad_snapshot),
+    ]
+}
+
+/// A running `steady`, writing its answers into a file.
+struct Steady {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Steady {
+    fn start(lab: &Lab, pod: &str, server: &str) -> Result<Self> {
+        let log = lab.state().join(format!("logs/steady-{pod}.log"));
+        let steady = program::ours("steady")?.display().to_string();
+        let child = lab
+            .command(pod, &steady)
+            .args([server, "--patience", "3"])
+            .stdout(File::create(&log)?)
+            .spawn()
+            .context("start steady")?;
+        let steady = Self { child, log };
+        steady.expect_answers()?;
+        Ok(steady)
+    }
+
+    fn lines(&self) -> Result<Vec<String>> {
+        Ok(fs::read_to_string(&self.log)?.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits for three more answers, all of them 200, over the connection it began with.
+    fn expect_answers(&self) -> Result<()> {
+        let before = self.lines()?.len();
+        program::wait_for("three more answers", SOON, || {
+            let lines = self.lines()?;
+            if let Some(wrong) = lines.iter().find(|line| *line != "200") {
+                bail!("after {before} answers: {wrong}");
+            }
+            Ok((lines.len() >= before + 3).then_some(()))
+        })
+    }
+
+    /// Waits until it says that its connection is dead.
+    fn expect_broken(&self) -> Result<()> {
+        program::wait_for("the connection's end", SOON + SOON, || {
+            Ok(self.lines()?.iter().any(|line| line.starts_with("broken")).then_some(()))
+        })
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn survives() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
+    for policy in [Policy::L4, Policy::None, Policy::L7, Policy::L4, Policy::L7, Policy::None] {
+        star_wars::set_policy(&lab, &daemon, &manifests, policy)?;
+        steady.expect_answers().with_context(|| format!("under {policy:?}"))?;
+    }
+    drop(steady);
+    daemon.stop()?;
+    lab.down()
+}
+
+fn revoked() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    let rebel = Steady::start(&lab, "xwing", "10.96.77.1:80")?;
+    let denied = daemon.drops("policy-denied")?;
+    star_wars::set_policy(&lab, &daemon, &manifests, Policy::L4)?;
+    rebel.expect_broken()?;
+    ensure!(daemon.drops("policy-denied")? > denied, "it fell silent, but not by the policy");
+    drop(rebel);
+    daemon.stop()?;
+    lab.down()
+}
+
+/// A policy with a field that nobody knows must be refused, and the one before stays in force.
+fn bad_snapshot() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    star_wars::set_policy(&lab, &daemon, &manifests, Policy::L7)?;
+    let epoch = daemon.epoch()?;
+    let good = fs::read_to_string(manifests.join("sw_l3_l4_l7_policy.yaml"))?;
+    let mut told = String::new();
+    for (bad, reason) in [
+        (good.replace("fromEndpoints", "fromEndpoint"), "fromEndpoint"),
+        (good.replace("spec:", "spec: ["), ""),
+    ] {
+        lab.put("policy.yaml", &bad)?;
+        told = program::wait_for("another refusal in the status", SOON, || {
+            let refused = daemon.status()?.policy.refused.join("\n");
+            Ok((!refused.is_empty() && refused != told).then_some(refused))
+        })
+        .with_context(|| daemon.log_text())?;
+        ensure!(
+            told.contains("policy.yaml") && told.contains(reason),
+            "the refusal names neither file nor field: {told}"
+        );
+        ensure!(daemon.epoch()? == epoch, "a bad snapshot came into force");
+        expect_denied(&lab)?;
+    }
+    daemon.reload(|| lab.put("policy.yaml", &good))?;
+    expect_denied(&lab)?;
+    daemon.stop()?;
+    lab.down()
+}
+
+fn expect_denied(lab: &Lab) -> Result<()> {
+    let url = "deathstar.default.svc.cluster.local/v1/exhaust-port";
+    let reply = curl(lab, "tiefighter", 3, &["-XPUT", url])?;
+    ensure!(reply.status() == Some(403), "the old policy is not in force: {reply:?}");
+    Ok(())
+}
