@@ -5,8 +5,10 @@
 
 use core::ops::Range;
 
+use parser::tcp::TcpFlags;
+
 use super::{
-    Disposition, Flags, Judge, Limits, Segment, Side, Sink, StreamDrop,
+    Disposition, Judge, Limits, Segment, Side, Sink, StreamDrop,
     flow::NEVER,
     holes::Unstored,
     options::{OptionBytes, Options},
@@ -38,13 +40,13 @@ enum Answer {
 }
 
 impl Stream {
-    pub(super) fn from_client<J: Judge, S: Sink>(
+    pub(super) fn take_from_client<J: Judge, S: Sink>(
         &mut self,
         segment: &Segment<'_>,
         options: Options,
         around: &mut Around<'_, J, S>,
     ) -> Result<Disposition, StreamDrop> {
-        let has_fin = segment.flags.has(Flags::FIN);
+        let has_fin = segment.flags.contains(TcpFlags::FIN);
         let start = self.up.position(segment.seq, self.up.told).ok_or(StreamDrop::OutOfWindow)?;
         let end = start.saturating_add(segment.payload.len() as u64);
         let after = end.saturating_add(u64::from(has_fin));
@@ -141,9 +143,9 @@ impl Stream {
             } else {
                 start.saturating_add(passed.keep.start as u64)
             };
-            let mut flags = segment.flags.without(Flags::URG);
+            let mut flags = segment.flags.without(TcpFlags::URG);
             if !passes_fin {
-                flags = flags.without(Flags::FIN);
+                flags = flags.without(TcpFlags::FIN);
             }
             let seq = self.up.number(self.up.splice.forward(first));
             let mut buffer = OptionBytes::new();
@@ -161,9 +163,11 @@ impl Stream {
             Answer::None => {}
             Answer::Acknowledge => self.acknowledge_to_client(around.sink),
             Answer::Report(left, right) => {
-                let mut draft = self.segment_to(Side::Client, self.down_next(), Flags::ACK);
+                let mut draft = self.segment_to(Side::Client, self.down_next(), TcpFlags::ACK);
                 if self.sack {
-                    draft.options.push_sack(self.up.number(left).0, self.up.number(right).0);
+                    draft
+                        .options
+                        .push_sack(self.up.number(left).value(), self.up.number(right).value());
                 }
                 draft.send(&[], self, around.sink);
             }
@@ -213,7 +217,7 @@ impl Stream {
         if !must && ack <= self.down.told && edge <= self.down.told_edge {
             return false;
         }
-        let flags = segment.flags.without(Flags::URG).without(Flags::FIN);
+        let flags = segment.flags.without(TcpFlags::URG).without(TcpFlags::FIN);
         let number = self.up.number(seq);
         let mut buffer = OptionBytes::new();
         let edit = self.header(segment, number, flags, acknowledged, options, &mut buffer);
@@ -424,7 +428,7 @@ impl Stream {
             let draft = self.segment_to(
                 Side::Server,
                 self.up.splice.forward(self.up.fin),
-                Flags::FIN.with(Flags::ACK),
+                TcpFlags::FIN.with(TcpFlags::ACK),
             );
             draft.send(&[], self, around.sink);
             self.up.high = self.up.high.max(self.up.fin.saturating_add(1));
@@ -578,7 +582,7 @@ impl Stream {
 
     fn send_to_server<S: Sink>(&mut self, start: u64, bytes: &[u8], sink: &mut S) {
         let position = self.up.splice.forward(start);
-        let draft = self.segment_to(Side::Server, position, Flags::ACK.with(Flags::PSH));
+        let draft = self.segment_to(Side::Server, position, TcpFlags::ACK.with(TcpFlags::PSH));
         draft.send(bytes, self, sink);
         let end = start.saturating_add(bytes.len() as u64);
         self.unsent = self.unsent.max(end);
@@ -587,7 +591,7 @@ impl Stream {
 
     /// Tells the client what we have.
     pub(super) fn acknowledge_to_client<S: Sink>(&mut self, sink: &mut S) {
-        let draft = self.segment_to(Side::Client, self.down_next(), Flags::ACK);
+        let draft = self.segment_to(Side::Client, self.down_next(), TcpFlags::ACK);
         draft.send(&[], self, sink);
     }
 
@@ -640,7 +644,7 @@ impl Stream {
         if occupies {
             self.throw_away(after);
             self.up.told = self.up.told.max(after);
-            self.client_done |= segment.flags.has(Flags::FIN);
+            self.client_done |= segment.flags.contains(TcpFlags::FIN);
             self.open_wide();
             self.acknowledge_to_client(around.sink);
             self.advance_closing(around);

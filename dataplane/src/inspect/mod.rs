@@ -28,6 +28,6 @@ use self::splice::Splice;
 pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},
-    segment::{Disposition, Edit, Flags, Header, NewSegment, Segment, Side, Sink, StreamDrop},
+    segment::{Disposition, Edit, Header, NewSegment, Segment, Side, Sink, StreamDrop},
     stream::{Phase, Stream},
 };

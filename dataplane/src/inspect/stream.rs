@@ -14,11 +14,10 @@
 
 use core::ops::Range;
 
-use parser::stream::SeqNumber;
+use parser::tcp::{SeqNumber, TcpFlags};
 
 use super::{
-    Disposition, Edit, Flags, Header, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop,
-    Tick,
+    Disposition, Edit, Header, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
     flow::{End, Flow},
     holes::Holes,
     kept::Kept,
@@ -162,10 +161,10 @@ impl Stream {
     /// [`StreamDrop::NotOpening`] if the segment is no plain SYN of a client, [`StreamDrop::BadOptions`] if its options
     /// cannot be read. Nothing is sent then, and there is no connection.
     pub fn open<S: Sink>(syn: &Segment<'_>, now: Tick, sink: &mut S) -> Result<Self, StreamDrop> {
-        let plain = syn.flags.has(Flags::SYN)
-            && !syn.flags.has(Flags::ACK)
-            && !syn.flags.has(Flags::RST)
-            && !syn.flags.has(Flags::FIN);
+        let plain = syn.flags.contains(TcpFlags::SYN)
+            && !syn.flags.contains(TcpFlags::ACK)
+            && !syn.flags.contains(TcpFlags::RST)
+            && !syn.flags.contains(TcpFlags::FIN);
         if !plain || syn.from != Side::Client {
             return Err(StreamDrop::NotOpening);
         }
@@ -174,7 +173,7 @@ impl Stream {
         let mut up = Flow::new(syn.seq);
         up.high = 1;
         // The server's numbers are filled in by its SYN-ACK.
-        let mut down = Flow::new(SeqNumber(0));
+        let mut down = Flow::new(SeqNumber::new(0));
         down.edge = 1 + u64::from(syn.window);
         let mut client = End { shift: options.window_scale.unwrap_or(u8::MAX), ..End::default() };
         if let Some(timestamps) = options.timestamps {
@@ -333,7 +332,7 @@ impl Stream {
     ) -> Result<Disposition, StreamDrop> {
         let flags = segment.flags;
         match segment.from {
-            Side::Client if flags.has(Flags::RST) && !flags.has(Flags::SYN) => {
+            Side::Client if flags.contains(TcpFlags::RST) && !flags.contains(TcpFlags::SYN) => {
                 // The client may reset what an old connection of the server answers; only its own number ends this one.
                 forward_bare(segment, sink);
                 if segment.seq == self.up.number(1) {
@@ -341,11 +340,11 @@ impl Stream {
                 }
                 Ok(Disposition::Forwarded)
             }
-            Side::Client if flags.has(Flags::SYN) => {
-                if flags.has(Flags::FIN) || flags.has(Flags::RST) {
+            Side::Client if flags.contains(TcpFlags::SYN) => {
+                if flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST) {
                     return Err(StreamDrop::BadFlags);
                 }
-                if flags.has(Flags::ACK) || segment.seq != self.up.number(0) {
+                if flags.contains(TcpFlags::ACK) || segment.seq != self.up.number(0) {
                     return Err(StreamDrop::UnexpectedSyn);
                 }
                 let options = read_options(segment)?;
@@ -356,23 +355,23 @@ impl Stream {
                 Ok(Disposition::Forwarded)
             }
             Side::Client => Err(StreamDrop::BadHandshake),
-            Side::Server if flags.has(Flags::RST) => {
-                if flags.has(Flags::SYN) {
+            Side::Server if flags.contains(TcpFlags::RST) => {
+                if flags.contains(TcpFlags::SYN) {
                     return Err(StreamDrop::BadFlags);
                 }
-                if !flags.has(Flags::ACK) || segment.ack != self.up.number(1) {
+                if !flags.contains(TcpFlags::ACK) || segment.ack != self.up.number(1) {
                     return Err(StreamDrop::InexactReset);
                 }
                 forward_bare(segment, sink);
                 self.close();
                 Ok(Disposition::Forwarded)
             }
-            Side::Server if flags.has(Flags::SYN) => {
-                if flags.has(Flags::FIN) {
+            Side::Server if flags.contains(TcpFlags::SYN) => {
+                if flags.contains(TcpFlags::FIN) {
                     return Err(StreamDrop::BadFlags);
                 }
                 // A SYN without ACK would make the server the client (evasion row T6).
-                if !flags.has(Flags::ACK) {
+                if !flags.contains(TcpFlags::ACK) {
                     return Err(StreamDrop::UnexpectedSyn);
                 }
                 if segment.ack != self.up.number(1) {
@@ -384,9 +383,9 @@ impl Stream {
                 Ok(Disposition::Forwarded)
             }
             Side::Server
-                if flags.has(Flags::ACK)
+                if flags.contains(TcpFlags::ACK)
                     && segment.payload.is_empty()
-                    && !flags.has(Flags::FIN) =>
+                    && !flags.contains(TcpFlags::FIN) =>
             {
                 // A challenge from an older connection of the server (RFC 5961 §4): the client resets it and tries again.
                 read_options(segment)?;
@@ -399,7 +398,7 @@ impl Stream {
 
     /// The server's SYN-ACK fixes both sides' numbers and what was negotiated.
     fn established_by(&mut self, syn_ack: &Segment<'_>, options: Options) {
-        self.down.isn = syn_ack.seq.0;
+        self.down.isn = syn_ack.seq.value();
         let offered = self.client.shift != u8::MAX;
         self.client.shift =
             if offered && options.window_scale.is_some() { self.client.shift } else { 0 };
@@ -424,19 +423,19 @@ impl Stream {
         around: &mut Around<'_, J, S>,
     ) -> Result<Disposition, StreamDrop> {
         let flags = segment.flags;
-        if flags.has(Flags::SYN) {
+        if flags.contains(TcpFlags::SYN) {
             return self.repeated_syn(segment, around.sink);
         }
-        if flags.has(Flags::RST) {
+        if flags.contains(TcpFlags::RST) {
             return self.peer_reset(segment, around.sink);
         }
-        if !flags.has(Flags::ACK) {
+        if !flags.contains(TcpFlags::ACK) {
             return Err(StreamDrop::NoAck);
         }
         let options = read_options(segment)?;
         match segment.from {
-            Side::Client => self.from_client(segment, options, around),
-            Side::Server => self.from_server(segment, options, around),
+            Side::Client => self.take_from_client(segment, options, around),
+            Side::Server => self.take_from_server(segment, options, around),
         }
     }
 
@@ -447,16 +446,18 @@ impl Stream {
         sink: &mut S,
     ) -> Result<Disposition, StreamDrop> {
         let flags = segment.flags;
-        if flags.has(Flags::FIN) || flags.has(Flags::RST) {
+        if flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST) {
             return Err(StreamDrop::BadFlags);
         }
         let plain = self.up.splice.is_identity() && self.down.splice.is_identity();
         let repeated = match segment.from {
             Side::Client => {
-                !flags.has(Flags::ACK) && segment.seq == self.up.number(0) && self.down.una == 0
+                !flags.contains(TcpFlags::ACK)
+                    && segment.seq == self.up.number(0)
+                    && self.down.una == 0
             }
             Side::Server => {
-                flags.has(Flags::ACK)
+                flags.contains(TcpFlags::ACK)
                     && segment.seq == self.down.number(0)
                     && segment.ack == self.up.number(1)
                     && plain
@@ -464,7 +465,8 @@ impl Stream {
         };
         if !repeated {
             if segment.from == Side::Client {
-                let acknowledgement = self.segment_to(Side::Client, self.down_next(), Flags::ACK);
+                let acknowledgement =
+                    self.segment_to(Side::Client, self.down_next(), TcpFlags::ACK);
                 acknowledgement.send(&[], self, sink);
             }
             return Err(StreamDrop::UnexpectedSyn);
@@ -505,7 +507,7 @@ impl Stream {
             let header = Header {
                 seq,
                 ack: self.other_ack(segment),
-                flags: segment.flags.without(Flags::URG),
+                flags: segment.flags.without(TcpFlags::URG),
                 window: segment.window,
                 urgent: 0,
                 options: None,
@@ -546,7 +548,7 @@ impl Stream {
 
     /// Resets one side, with the number that side expects if nothing is lost; if something is, its challenge is answered by the
     /// tombstone.
-    pub(super) fn send_reset<S: Sink>(&mut self, side: Side, sink: &mut S) {
+    pub(super) fn send_reset<S: Sink>(&self, side: Side, sink: &mut S) {
         let flow = self.flow(side.other());
         let position = match side {
             Side::Client => self.down_end(),
@@ -557,7 +559,7 @@ impl Stream {
             Side::Client => self.up.number(self.up.told),
             Side::Server => self.down.number(self.down.told),
         };
-        sink.inject(side, bare(seq, ack, Flags::RST.with(Flags::ACK)));
+        sink.inject(side, bare(seq, ack, TcpFlags::RST.with(TcpFlags::ACK)));
     }
 
     /// Client's view of the end of everything that it can have received.
@@ -574,7 +576,7 @@ impl Stream {
     }
 
     /// The beginnings of a segment of ours to `side`, at the receiver's `position`, in the name of the other side.
-    pub(super) fn segment_to(&self, side: Side, position: u64, flags: Flags) -> Draft {
+    pub(super) fn segment_to(&self, side: Side, position: u64, flags: TcpFlags) -> Draft {
         let (flow, back, sender, receiver) = match side {
             Side::Client => (&self.down, &self.up, self.server, self.client),
             Side::Server => (&self.up, &self.down, self.client, self.server),
@@ -660,7 +662,7 @@ impl Stream {
         &mut self,
         segment: &Segment<'_>,
         seq: SeqNumber,
-        flags: Flags,
+        flags: TcpFlags,
         acknowledged: (u64, u64),
         options: Options,
         buffer: &'a mut OptionBytes,
@@ -719,7 +721,7 @@ pub(super) struct Draft {
     ack: u64,
     edge: u64,
     window: u16,
-    flags: Flags,
+    flags: TcpFlags,
     pub(super) options: OptionBytes,
 }
 
@@ -735,8 +737,7 @@ impl Draft {
         self.emit(back.number(self.ack), payload, sink);
     }
 
-    /// Sends it without remembering, for callers that lend out the payload from the stream itself.
-    pub(super) fn emit<S: Sink>(&self, ack: SeqNumber, payload: &[u8], sink: &mut S) {
+    fn emit<S: Sink>(&self, ack: SeqNumber, payload: &[u8], sink: &mut S) {
         sink.inject(
             self.side,
             NewSegment {
@@ -749,11 +750,6 @@ impl Draft {
             },
         );
     }
-
-    /// Position acknowledged and right edge.
-    pub(super) fn said(&self) -> (u64, u64) {
-        (self.ack, self.edge)
-    }
 }
 
 /// A window field for `bytes` of room.
@@ -762,26 +758,26 @@ fn window(bytes: u64, shift: u8) -> u16 {
 }
 
 /// A segment without payload, options and window.
-fn bare(seq: SeqNumber, ack: SeqNumber, flags: Flags) -> NewSegment<'static> {
+fn bare(seq: SeqNumber, ack: SeqNumber, flags: TcpFlags) -> NewSegment<'static> {
     NewSegment { seq, ack, flags, window: 0, options: &[], payload: &[] }
 }
 
 /// A tombstone's answer: whoever still speaks hears that it is over (RFC 9293 §3.10.7.1), in exactly the number that it expects.
 pub(super) fn answer_with_reset<S: Sink>(segment: &Segment<'_>, sink: &mut S) {
-    if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
-        sink.inject(segment.from, bare(segment.ack, SeqNumber(0), Flags::RST));
+    if segment.flags.contains(TcpFlags::ACK) && !segment.flags.contains(TcpFlags::RST) {
+        sink.inject(segment.from, bare(segment.ack, SeqNumber::new(0), TcpFlags::RST));
     }
 }
 
 fn read_options(segment: &Segment<'_>) -> Result<Options, StreamDrop> {
-    options::read(segment.options, segment.flags.has(Flags::SYN))
+    options::read(segment.options, segment.flags.contains(TcpFlags::SYN))
         .map_err(|options::Malformed| StreamDrop::BadOptions)
 }
 
 /// Sends a SYN or SYN-ACK on: no payload (RFC 7413 data would arrive unjudged), no foreign options, no urgent pointer.
 fn forward_syn<S: Sink>(segment: &Segment<'_>, options: Options, sink: &mut S) {
     let rewritten;
-    let flags = segment.flags.without(Flags::URG);
+    let flags = segment.flags.without(TcpFlags::URG);
     let replaced = if options.has_foreign {
         rewritten = options::rewrite(segment.options, true, |_, _| None);
         Some(rewritten.as_slice())
@@ -802,7 +798,7 @@ fn forward_syn<S: Sink>(segment: &Segment<'_>, options: Options, sink: &mut S) {
 /// Sends a segment's header on, as it is but for urgent data.
 fn forward_bare<S: Sink>(segment: &Segment<'_>, sink: &mut S) {
     let Segment { seq, ack, window, .. } = *segment;
-    let flags = segment.flags.without(Flags::URG);
+    let flags = segment.flags.without(TcpFlags::URG);
     sink.forward(0..0, Edit::Rewrite(Header { seq, ack, flags, window, urgent: 0, options: None }));
 }
 

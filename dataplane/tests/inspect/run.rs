@@ -162,5 +162,9 @@ fn differs(who: &str, expected: &[u8], received: &[u8]) -> String {
         let from = at.saturating_sub(10).min(bytes.len());
         String::from_utf8_lossy(&bytes[from..(at + 30).min(bytes.len())]).into_owned()
     };
-    format!("{who} received what it must not at {at}: {:?}, not {:?}", excerpt(received), excerpt(expected))
+    format!(
+        "{who} received what it must not at {at}: {:?}, not {:?}",
+        excerpt(received),
+        excerpt(expected)
+    )
 }
