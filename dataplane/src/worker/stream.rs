@@ -21,9 +21,7 @@ use crate::{
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
-    inspect::{
-        Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream,
-    },
+    inspect::{Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream},
     umem::{Frame, Pool, Port},
     world::World,
 };

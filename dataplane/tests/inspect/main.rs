@@ -3,6 +3,7 @@
 
 mod attacks;
 mod endpoint;
+mod hand;
 mod legitimate;
 mod network;
 mod packet;
