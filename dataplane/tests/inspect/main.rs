@@ -10,3 +10,4 @@ mod packet;
 mod random;
 mod run;
 mod script;
+mod segmentation;
