@@ -37,10 +37,19 @@ impl Hand {
 
     /// After a handshake in which both sides sent `options`.
     pub(crate) fn open_with(options: &[u8]) -> Self {
+        Self::handshake(options, 60_000)
+    }
+
+    /// After a handshake in which the client opened only so small a window.
+    pub(crate) fn open_with_window(window: u16) -> Self {
+        Self::handshake(&[], window)
+    }
+
+    fn handshake(options: &[u8], window: u16) -> Self {
         let syn = Packet {
             seq: CLIENT,
             flags: TcpFlags::SYN,
-            window: 60_000,
+            window,
             options: options.to_vec(),
             ..Packet::default()
         };
@@ -65,7 +74,7 @@ impl Hand {
             ..Packet::default()
         };
         assert_eq!(hand.pass(Side::Server, &syn_ack), Disposition::Forwarded);
-        assert_eq!(hand.client(0, b""), Disposition::Forwarded);
+        assert_eq!(hand.client_with(0, b"", |packet| packet.window = window), Disposition::Forwarded);
         hand
     }
 
