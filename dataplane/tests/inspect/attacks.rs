@@ -337,7 +337,11 @@ fn t12_the_byte_of_a_keep_alive_probe_and_of_a_window_probe_stays_here() {
     assert_eq!(hand.client(LEN - 1, b"X"), Disposition::Forwarded);
     assert_eq!(hand.said_to(Side::Server), "");
     let probe = &hand.last.iter().find(|(to, _)| *to == Side::Server).unwrap().1;
-    assert_eq!(probe.seq, CLIENT.wrapping_add(LEN), "one before the next: the server has to answer");
+    assert_eq!(
+        probe.seq,
+        CLIENT.wrapping_add(LEN),
+        "one before the next: the server has to answer"
+    );
     assert_eq!(hand.client(60_000, b"X"), Disposition::Forwarded);
     assert_eq!(hand.said_to(Side::Server), "");
     only_allowed(&hand);

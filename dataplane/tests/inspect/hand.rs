@@ -74,7 +74,10 @@ impl Hand {
             ..Packet::default()
         };
         assert_eq!(hand.pass(Side::Server, &syn_ack), Disposition::Forwarded);
-        assert_eq!(hand.client_with(0, b"", |packet| packet.window = window), Disposition::Forwarded);
+        assert_eq!(
+            hand.client_with(0, b"", |packet| packet.window = window),
+            Disposition::Forwarded
+        );
         hand
     }
 

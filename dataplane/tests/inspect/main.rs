@@ -4,6 +4,7 @@
 mod attacks;
 mod endpoint;
 mod hand;
+mod hostile;
 mod legitimate;
 mod network;
 mod packet;
