@@ -9,12 +9,15 @@
 
 mod client;
 mod flow;
+mod handshake;
 mod holes;
 mod kept;
 mod limits;
+mod numbers;
 mod options;
 mod outbox;
 mod outstanding;
+mod release;
 mod reply;
 mod requests;
 mod responses;
