@@ -205,13 +205,6 @@ impl Endpoint {
         self.rto_due = Some(now + self.rto);
     }
 
-    pub(crate) fn abort(&mut self, now: u64) {
-        self.emit(now, self.next, TcpFlags::RST.with(TcpFlags::ACK), Vec::new());
-        self.state = State::Reset;
-        self.rto_due = None;
-        self.ack_due = None;
-    }
-
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.stream.extend_from_slice(bytes);
     }
@@ -560,9 +553,6 @@ impl Endpoint {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if self.read == self.received.len() {
-            self.last_read = self.last_read.max(0);
-        }
         self.received.extend_from_slice(bytes);
         self.rcv_next += bytes.len() as u64;
     }

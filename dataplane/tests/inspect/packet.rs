@@ -44,10 +44,6 @@ impl Wire {
     pub(crate) fn at(from: Side, packet: &Packet) -> Self {
         Self { arriving: Some((from, packet.clone())), ..Self::default() }
     }
-
-    pub(crate) fn to(&self, side: Side) -> impl Iterator<Item = &Packet> {
-        self.sent.iter().filter(move |(to, _)| *to == side).map(|(_, packet)| packet)
-    }
 }
 
 impl Sink for Wire {
@@ -79,7 +75,7 @@ impl Sink for Wire {
     }
 
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
-        assert!(segment.options.len() <= 40 && segment.options.len() % 4 == 0);
+        assert!(segment.options.len() <= 40 && segment.options.len().is_multiple_of(4));
         self.sent.push((
             to,
             Packet {

@@ -104,8 +104,6 @@ impl Play {
             self.server_said += OK.len() as u32;
             self.note();
             let acked = self.client_has().len() as u32;
-            let next = self.hand.at_server.len() as u32;
-            let _ = next;
             self.hand.client_with(0, b"", |packet| packet.ack = SERVER + 1 + acked);
             self.note();
         }
