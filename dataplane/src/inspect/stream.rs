@@ -404,3 +404,13 @@ pub(super) fn part(start: u64, len: usize, from: u64, to: u64) -> Range<usize> {
     let from = index(from);
     from..index(to).max(from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Stream>() <= 832, "{}", size_of::<Stream>());
+    }
+}
