@@ -34,7 +34,6 @@ pub mod ndp;
 pub mod network;
 pub mod quote;
 pub mod rewrite;
-pub mod stream;
 pub mod tcp;
 pub mod udp;
 

@@ -6,7 +6,7 @@
 //! INVARIANT: `splice.backward(una) <= told <= splice.skip_cut(..)` of what the sender has sent; `una` and `edge` never
 //! go back.
 
-use parser::stream::SeqNumber;
+use parser::tcp::SeqNumber;
 
 use super::{Splice, options::Timestamps};
 
@@ -38,7 +38,7 @@ impl Flow {
     /// A direction of which only the SYN is known.
     pub(super) fn new(isn: SeqNumber) -> Self {
         Self {
-            isn: isn.0,
+            isn: isn.value(),
             splice: Splice::default(),
             high: 1,
             una: 0,
@@ -51,14 +51,14 @@ impl Flow {
 
     /// The position that `number` names, nearest to `near`; `None` before the beginning.
     pub(super) fn position(&self, number: SeqNumber, near: u64) -> Option<u64> {
-        let distance = number.0.wrapping_sub(self.number(near).0).cast_signed();
+        let distance = number.value().wrapping_sub(self.number(near).value()).cast_signed();
         near.checked_add_signed(i64::from(distance))
     }
 
     /// The number on the wire for a position.
     pub(super) fn number(&self, position: u64) -> SeqNumber {
         let low = u32::try_from(position & u64::from(u32::MAX)).unwrap_or_default();
-        SeqNumber(self.isn.wrapping_add(low))
+        SeqNumber::new(self.isn.wrapping_add(low))
     }
 
     /// The receiver's position of everything sent so far.
@@ -79,13 +79,13 @@ impl Flow {
     /// A SACK block that the receiver reported, in the sender's counting; `None` when nothing of it remains or it lies before
     /// the edits that are still known.
     pub(super) fn sack_block(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        let left = self.position(SeqNumber(left), self.una)?;
-        let right = self.position(SeqNumber(right), self.una)?;
+        let left = self.position(SeqNumber::new(left), self.una)?;
+        let right = self.position(SeqNumber::new(right), self.una)?;
         if left >= right || right > self.sent() || (left < self.una && !self.splice.is_identity()) {
             return None;
         }
         let (left, right) = (self.splice.backward(left), self.splice.backward(right));
-        (left < right).then(|| (self.number(left).0, self.number(right).0))
+        (left < right).then(|| (self.number(left).value(), self.number(right).value()))
     }
 }
 
@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn positions_survive_the_wrap() {
-        let flow = Flow::new(SeqNumber(u32::MAX - 5));
-        assert_eq!(flow.position(SeqNumber(u32::MAX - 5), 0), Some(0));
-        assert_eq!(flow.position(SeqNumber(4), 1), Some(10));
-        assert_eq!(flow.position(SeqNumber(u32::MAX - 6), 1), None);
-        assert_eq!(flow.number(10), SeqNumber(4));
+        let flow = Flow::new(SeqNumber::new(u32::MAX - 5));
+        assert_eq!(flow.position(SeqNumber::new(u32::MAX - 5), 0), Some(0));
+        assert_eq!(flow.position(SeqNumber::new(4), 1), Some(10));
+        assert_eq!(flow.position(SeqNumber::new(u32::MAX - 6), 1), None);
+        assert_eq!(flow.number(10), SeqNumber::new(4));
         let far = 5 << 32;
         assert_eq!(flow.position(flow.number(far + 77), far), Some(far + 77));
         assert_eq!(flow.position(flow.number(far - 77), far), Some(far - 77));

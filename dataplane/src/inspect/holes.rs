@@ -34,11 +34,6 @@ pub(super) enum Unstored {
 }
 
 impl Holes {
-    /// Bytes stored now.
-    pub(super) fn len(&self) -> usize {
-        self.bytes
-    }
-
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
         self.parts.capacity() * size_of::<Part>()
@@ -134,6 +129,24 @@ impl Holes {
         Some((part.start, part.bytes))
     }
 
+    /// Forgets what lies before `position`.
+    pub(super) fn forget_to(&mut self, position: u64) {
+        while let Some(part) = self.parts.first_mut().filter(|part| part.start < position) {
+            let gone = usize::try_from(position - part.start).unwrap_or(usize::MAX);
+            if gone >= part.bytes.len() {
+                self.bytes -= part.bytes.len();
+                self.parts.remove(0);
+            } else {
+                part.bytes.drain(..gone);
+                part.start = position;
+                self.bytes -= gone;
+            }
+        }
+        if self.parts.is_empty() {
+            self.parts = Vec::new();
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -176,7 +189,7 @@ mod tests {
         assert_eq!(holes.store(20, b"ab", 5, 2), Ok(()));
         assert_eq!(holes.store(30, b"", 5, 2), Err(Unstored::Full));
         assert_eq!(holes.store(10, b"abc", 5, 2), Ok(()));
-        assert_eq!(holes.len(), 5);
+        assert_eq!(holes.bytes, 5);
     }
 
     proptest! {
@@ -189,7 +202,7 @@ mod tests {
                 prop_assert_eq!(holes.store(start as u64, &stream[start..start + len], 1000, 100), Ok(()));
                 have[start..start + len].fill(true);
             }
-            prop_assert_eq!(holes.len(), have.iter().filter(|&&have| have).count());
+            prop_assert_eq!(holes.bytes, have.iter().filter(|&&have| have).count());
             let mut next = 0;
             while next < 80 {
                 match holes.take(next as u64) {
@@ -204,7 +217,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert_eq!(holes.len(), 0);
+            prop_assert_eq!(holes.bytes, 0);
         }
     }
 }

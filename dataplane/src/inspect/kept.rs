@@ -40,6 +40,11 @@ impl Kept {
         self.bytes.len()
     }
 
+    /// The position after everything stored; 0 when nothing is.
+    pub(super) fn end(&self) -> u64 {
+        self.spans.back().map_or(0, |span| span.end())
+    }
+
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()

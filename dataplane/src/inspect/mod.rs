@@ -9,12 +9,15 @@
 
 mod client;
 mod flow;
+mod handshake;
 mod holes;
 mod kept;
 mod limits;
+mod numbers;
 mod options;
 mod outbox;
 mod outstanding;
+mod release;
 mod reply;
 mod requests;
 mod responses;
@@ -28,6 +31,6 @@ use self::splice::Splice;
 pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},
-    segment::{Disposition, Edit, Flags, Header, NewSegment, Segment, Side, Sink, StreamDrop},
+    segment::{Disposition, Edit, Header, NewSegment, Segment, Side, Sink, StreamDrop},
     stream::{Phase, Stream},
 };

@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use parser::stream::SeqNumber;
+use parser::tcp::{SeqNumber, TcpFlags};
 
 /// One end of a connection. The client is the one whose SYN opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,54 +26,6 @@ impl Side {
     }
 }
 
-/// The flag byte of a TCP header (RFC 9293 §3.1), CWR being its highest bit.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(pub u8);
-
-impl Flags {
-    /// No more data from the sender.
-    pub const FIN: Self = Self(0x01);
-    /// Synchronise sequence numbers.
-    pub const SYN: Self = Self(0x02);
-    /// Reset the connection.
-    pub const RST: Self = Self(0x04);
-    /// Push.
-    pub const PSH: Self = Self(0x08);
-    /// The acknowledgement number is significant.
-    pub const ACK: Self = Self(0x10);
-    /// The urgent pointer is significant.
-    pub const URG: Self = Self(0x20);
-
-    /// Whether every flag of `flags` is set.
-    #[must_use]
-    pub fn has(self, flags: Self) -> bool {
-        self.0 & flags.0 == flags.0
-    }
-
-    /// With `flags` set as well.
-    #[must_use]
-    pub fn with(self, flags: Self) -> Self {
-        Self(self.0 | flags.0)
-    }
-
-    /// With `flags` cleared.
-    #[must_use]
-    pub fn without(self, flags: Self) -> Self {
-        Self(self.0 & !flags.0)
-    }
-}
-
-impl core::fmt::Debug for Flags {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        for (bit, name) in "FSRPAUEC".chars().enumerate() {
-            if self.0 & (1 << bit) != 0 {
-                write!(f, "{name}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A segment that arrived. The caller has verified its checksum and that its header is well formed.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -83,8 +35,8 @@ pub struct Segment<'a> {
     pub seq: SeqNumber,
     /// Acknowledgement number, as the sender counts.
     pub ack: SeqNumber,
-    /// Flags.
-    pub flags: Flags,
+    /// TcpFlags.
+    pub flags: TcpFlags,
     /// Window field, unscaled.
     pub window: u16,
     /// Urgent pointer.
@@ -111,8 +63,8 @@ pub struct Header<'a> {
     pub seq: SeqNumber,
     /// Acknowledgement number.
     pub ack: SeqNumber,
-    /// Flags.
-    pub flags: Flags,
+    /// TcpFlags.
+    pub flags: TcpFlags,
     /// Window field, unscaled.
     pub window: u16,
     /// Urgent pointer; always zero.
@@ -128,8 +80,8 @@ pub struct NewSegment<'a> {
     pub seq: SeqNumber,
     /// Acknowledgement number, as the receiver expects it.
     pub ack: SeqNumber,
-    /// Flags.
-    pub flags: Flags,
+    /// TcpFlags.
+    pub flags: TcpFlags,
     /// Window field, scaled as negotiated.
     pub window: u16,
     /// Option bytes, a multiple of four, at most 40.

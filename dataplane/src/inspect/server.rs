@@ -1,28 +1,30 @@
 //! The server's segments: they pass as they come; what they say is read on the way, and our answers are put between them.
 
+use parser::tcp::TcpFlags;
+
 use super::{
-    Disposition, Flags, Judge, Segment, Side, Sink, StreamDrop,
+    Disposition, Judge, Segment, Side, Sink, StreamDrop,
     flow::NEVER,
     holes::Unstored,
     options::{OptionBytes, Options},
     outbox::Portion,
     responses::News,
-    stream::{Around, Phase, Stream, part},
+    stream::{Around, Phase, Stream, answer_with_reset, part},
 };
 
 impl Stream {
-    pub(super) fn from_server<J: Judge, S: Sink>(
+    pub(super) fn take_from_server<J: Judge, S: Sink>(
         &mut self,
         segment: &Segment<'_>,
         options: Options,
         around: &mut Around<'_, J, S>,
     ) -> Result<Disposition, StreamDrop> {
         if self.server_reset {
-            // It has not heard yet that we left.
-            self.send_reset(Side::Server, around.sink);
+            // It has not heard yet that we left: repeat it, with the number that it expects.
+            answer_with_reset(segment, around.sink);
             return Err(StreamDrop::AfterClose);
         }
-        let has_fin = segment.flags.has(Flags::FIN);
+        let has_fin = segment.flags.contains(TcpFlags::FIN);
         let start = self
             .down
             .position(segment.seq, self.down.told.max(1))
@@ -49,7 +51,7 @@ impl Stream {
         if known && !self.down.splice.is_identity() {
             let probe = !has_fin && segment.payload.len() <= 1 && after == self.down.told;
             if !probe {
-                let draft = self.segment_to(Side::Server, self.up.sent(), Flags::ACK);
+                let draft = self.segment_to(Side::Server, self.up.sent(), TcpFlags::ACK);
                 draft.send(&[], self, around.sink);
                 self.serve(around);
                 return Ok(Disposition::Absorbed);
@@ -59,7 +61,8 @@ impl Stream {
         let spliced = !self.down.splice.is_identity();
         let from = if spliced && after > start { start.max(self.down.told) } else { start };
         let to = end.min(self.down.splice.run_end(from)).max(from.min(end));
-        let whole = to == end;
+        // A FIN belongs right behind its data; where an answer of ours stands between them, it comes alone.
+        let whole = to == end && self.down.splice.run_end(from) > end;
         let mut news = News::default();
         if !segment.payload.is_empty() && self.phase == Phase::Open {
             news = self.read_responses(segment.payload, start, to, around)?;
@@ -70,21 +73,19 @@ impl Stream {
         if passes_fin {
             self.down.fin = end;
         }
-        let keep = part(start, segment.payload.len(), from, to);
-        let mut flags = segment.flags.without(Flags::URG);
+        let mut flags = segment.flags.without(TcpFlags::URG);
         if !passes_fin {
-            flags = flags.without(Flags::FIN);
+            flags = flags.without(TcpFlags::FIN);
         }
-        let position = if known && spliced {
-            self.down.splice.forward(self.down.told).saturating_sub(1)
-        } else if start < self.down.told && spliced && after == start {
-            self.down.splice.forward(self.down.told).saturating_sub(1)
+        // An old number asks for life; it stays one before the next, whatever lies between in our counting.
+        let probe = spliced && start < self.down.told && (known || after == start);
+        let (keep, position) = if probe {
+            (0..0, self.down.splice.forward(self.down.told).saturating_sub(1))
         } else if after == start {
-            self.down.splice.forward(from).min(self.down_next())
+            (0..0, self.down.splice.forward(from).min(self.down_next()))
         } else {
-            self.down.splice.forward(from)
+            (part(start, segment.payload.len(), from, to), self.down.splice.forward(from))
         };
-        let keep = if known && spliced { 0..0 } else { keep };
         let seq = self.down.number(position);
         let edge = self.up.splice.backward(acknowledged.1);
         // What speaks only of bytes that we own says nothing to the client.
@@ -225,7 +226,11 @@ impl Stream {
 
     /// Whether an answer of ours would stand right after `end`, the end of what the server has sent.
     fn answer_has_place(&self, end: u64) -> bool {
-        self.outstanding.is_empty()
+        // A server that is to be reset must have everything that was released to it.
+        let served =
+            !self.pending.is_some_and(|reply| reply.close) || self.up.una >= self.up.sent();
+        served
+            && self.outstanding.is_empty()
             && self.responses.between_messages()
             && self.responses.frontier == end
             && self.down.fin == NEVER
@@ -291,12 +296,12 @@ impl Stream {
     }
 
     fn send_portion<S: Sink>(&mut self, portion: Portion<'_>, sink: &mut S) {
-        let mut flags = Flags::ACK;
+        let mut flags = TcpFlags::ACK;
         if !portion.bytes.is_empty() {
-            flags = flags.with(Flags::PSH);
+            flags = flags.with(TcpFlags::PSH);
         }
         if portion.fin {
-            flags = flags.with(Flags::FIN);
+            flags = flags.with(TcpFlags::FIN);
         }
         let draft = self.segment_to(Side::Client, portion.start, flags);
         draft.send(portion.bytes, self, sink);

@@ -14,15 +14,15 @@
 
 use core::ops::Range;
 
-use parser::stream::SeqNumber;
+use parser::tcp::{SeqNumber, TcpFlags};
 
 use super::{
-    Disposition, Edit, Flags, Header, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop,
-    Tick,
+    Disposition, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
     flow::{End, Flow},
+    handshake::forward_syn,
     holes::Holes,
     kept::Kept,
-    options::{self, OptionBytes, Options, Timestamps},
+    options::{self, Options},
     outbox::Outbox,
     outstanding::Outstanding,
     reply::Reply,
@@ -42,9 +42,6 @@ pub enum Phase {
     /// Over: whatever comes is refused.
     Closed,
 }
-
-/// How much of a head is taken even when the server's window is smaller.
-const HEAD_ROOM: u64 = 32 * 1024;
 
 /// "No deadline".
 pub(super) const NO_TICK: Tick = Tick(u64::MAX);
@@ -162,10 +159,10 @@ impl Stream {
     /// [`StreamDrop::NotOpening`] if the segment is no plain SYN of a client, [`StreamDrop::BadOptions`] if its options
     /// cannot be read. Nothing is sent then, and there is no connection.
     pub fn open<S: Sink>(syn: &Segment<'_>, now: Tick, sink: &mut S) -> Result<Self, StreamDrop> {
-        let plain = syn.flags.has(Flags::SYN)
-            && !syn.flags.has(Flags::ACK)
-            && !syn.flags.has(Flags::RST)
-            && !syn.flags.has(Flags::FIN);
+        let plain = syn.flags.contains(TcpFlags::SYN)
+            && !syn.flags.contains(TcpFlags::ACK)
+            && !syn.flags.contains(TcpFlags::RST)
+            && !syn.flags.contains(TcpFlags::FIN);
         if !plain || syn.from != Side::Client {
             return Err(StreamDrop::NotOpening);
         }
@@ -174,7 +171,7 @@ impl Stream {
         let mut up = Flow::new(syn.seq);
         up.high = 1;
         // The server's numbers are filled in by its SYN-ACK.
-        let mut down = Flow::new(SeqNumber(0));
+        let mut down = Flow::new(SeqNumber::new(0));
         down.edge = 1 + u64::from(syn.window);
         let mut client = End { shift: options.window_scale.unwrap_or(u8::MAX), ..End::default() };
         if let Some(timestamps) = options.timestamps {
@@ -230,7 +227,10 @@ impl Stream {
     ) -> Disposition {
         let mut around = Around { now, limits, judge, sink };
         let outcome = match self.phase {
-            Phase::Closed => self.after_close(segment, around.sink),
+            Phase::Closed => {
+                answer_with_reset(segment, around.sink);
+                Err(StreamDrop::Closed)
+            }
             Phase::Opening => self.opening(segment, around.sink),
             Phase::Open | Phase::Closing => self.established(segment, &mut around),
         };
@@ -309,123 +309,18 @@ impl Stream {
             .then(|| flow.number(flow.splice.backward(position)))
     }
 
-    fn flow(&self, from: Side) -> &Flow {
+    pub(super) fn flow(&self, from: Side) -> &Flow {
         match from {
             Side::Client => &self.up,
             Side::Server => &self.down,
         }
     }
 
-    fn end(&mut self, side: Side) -> &mut End {
+    pub(super) fn end(&mut self, side: Side) -> &mut End {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         }
-    }
-
-    /// A tombstone: nothing passes, and whoever still speaks hears that it is over.
-    fn after_close<S: Sink>(
-        &mut self,
-        segment: &Segment<'_>,
-        sink: &mut S,
-    ) -> Result<Disposition, StreamDrop> {
-        if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
-            // RFC 9293 §3.10.7.1: exactly what the sender takes for valid.
-            sink.inject(segment.from, bare(segment.ack, SeqNumber(0), Flags::RST));
-        }
-        Err(StreamDrop::Closed)
-    }
-
-    fn opening<S: Sink>(
-        &mut self,
-        segment: &Segment<'_>,
-        sink: &mut S,
-    ) -> Result<Disposition, StreamDrop> {
-        let flags = segment.flags;
-        match segment.from {
-            Side::Client if flags.has(Flags::RST) && !flags.has(Flags::SYN) => {
-                // The client may reset what an old connection of the server answers; only its own number ends this one.
-                forward_bare(segment, sink);
-                if segment.seq == self.up.number(1) {
-                    self.close();
-                }
-                Ok(Disposition::Forwarded)
-            }
-            Side::Client if flags.has(Flags::SYN) => {
-                if flags.has(Flags::FIN) || flags.has(Flags::RST) {
-                    return Err(StreamDrop::BadFlags);
-                }
-                if flags.has(Flags::ACK) || segment.seq != self.up.number(0) {
-                    return Err(StreamDrop::UnexpectedSyn);
-                }
-                let options = read_options(segment)?;
-                if let Some(timestamps) = options.timestamps {
-                    self.client.note(timestamps, true);
-                }
-                forward_syn(segment, options, sink);
-                Ok(Disposition::Forwarded)
-            }
-            Side::Client => Err(StreamDrop::BadHandshake),
-            Side::Server if flags.has(Flags::RST) => {
-                if flags.has(Flags::SYN) {
-                    return Err(StreamDrop::BadFlags);
-                }
-                if !flags.has(Flags::ACK) || segment.ack != self.up.number(1) {
-                    return Err(StreamDrop::InexactReset);
-                }
-                forward_bare(segment, sink);
-                self.close();
-                Ok(Disposition::Forwarded)
-            }
-            Side::Server if flags.has(Flags::SYN) => {
-                if flags.has(Flags::FIN) {
-                    return Err(StreamDrop::BadFlags);
-                }
-                // A SYN without ACK would make the server the client (evasion row T6).
-                if !flags.has(Flags::ACK) {
-                    return Err(StreamDrop::UnexpectedSyn);
-                }
-                if segment.ack != self.up.number(1) {
-                    return Err(StreamDrop::BadHandshake);
-                }
-                let options = read_options(segment)?;
-                self.established_by(segment, options);
-                forward_syn(segment, options, sink);
-                Ok(Disposition::Forwarded)
-            }
-            Side::Server
-                if flags.has(Flags::ACK)
-                    && segment.payload.is_empty()
-                    && !flags.has(Flags::FIN) =>
-            {
-                // A challenge from an older connection of the server (RFC 5961 §4): the client resets it and tries again.
-                read_options(segment)?;
-                forward_bare(segment, sink);
-                Ok(Disposition::Forwarded)
-            }
-            Side::Server => Err(StreamDrop::BadHandshake),
-        }
-    }
-
-    /// The server's SYN-ACK fixes both sides' numbers and what was negotiated.
-    fn established_by(&mut self, syn_ack: &Segment<'_>, options: Options) {
-        self.down.isn = syn_ack.seq.0;
-        let offered = self.client.shift != u8::MAX;
-        self.client.shift =
-            if offered && options.window_scale.is_some() { self.client.shift } else { 0 };
-        self.server.shift = if offered { options.window_scale.unwrap_or(0) } else { 0 };
-        self.timestamps &= options.timestamps.is_some();
-        self.sack &= options.sack_permitted;
-        self.mss = self.mss.min(options.mss.unwrap_or(536).max(64));
-        if let Some(timestamps) = options.timestamps {
-            self.server.note(timestamps, true);
-        }
-        self.up.una = 1;
-        self.up.told = 1;
-        self.up.edge = 1 + u64::from(syn_ack.window);
-        self.up.told_edge = self.up.edge;
-        self.owned_to = 1;
-        self.phase = Phase::Open;
     }
 
     fn established<J: Judge, S: Sink>(
@@ -434,106 +329,19 @@ impl Stream {
         around: &mut Around<'_, J, S>,
     ) -> Result<Disposition, StreamDrop> {
         let flags = segment.flags;
-        if flags.has(Flags::SYN) {
+        if flags.contains(TcpFlags::SYN) {
             return self.repeated_syn(segment, around.sink);
         }
-        if flags.has(Flags::RST) {
+        if flags.contains(TcpFlags::RST) {
             return self.peer_reset(segment, around.sink);
         }
-        if !flags.has(Flags::ACK) {
+        if !flags.contains(TcpFlags::ACK) {
             return Err(StreamDrop::NoAck);
         }
         let options = read_options(segment)?;
         match segment.from {
-            Side::Client => self.from_client(segment, options, around),
-            Side::Server => self.from_server(segment, options, around),
-        }
-    }
-
-    /// A SYN after the handshake: a retransmission of the handshake passes, anything else is challenged (RFC 5961 §4).
-    fn repeated_syn<S: Sink>(
-        &mut self,
-        segment: &Segment<'_>,
-        sink: &mut S,
-    ) -> Result<Disposition, StreamDrop> {
-        let flags = segment.flags;
-        if flags.has(Flags::FIN) || flags.has(Flags::RST) {
-            return Err(StreamDrop::BadFlags);
-        }
-        let plain = self.up.splice.is_identity() && self.down.splice.is_identity();
-        let repeated = match segment.from {
-            Side::Client => {
-                !flags.has(Flags::ACK) && segment.seq == self.up.number(0) && self.down.una == 0
-            }
-            Side::Server => {
-                flags.has(Flags::ACK)
-                    && segment.seq == self.down.number(0)
-                    && segment.ack == self.up.number(1)
-                    && plain
-            }
-        };
-        if !repeated {
-            if segment.from == Side::Client {
-                let acknowledgement = self.segment_to(Side::Client, self.down_next(), Flags::ACK);
-                acknowledgement.send(&[], self, sink);
-            }
-            return Err(StreamDrop::UnexpectedSyn);
-        }
-        let options = read_options(segment)?;
-        if let Some(timestamps) = options.timestamps {
-            self.end(segment.from).note(timestamps, true);
-        }
-        forward_syn(segment, options, sink);
-        Ok(Disposition::Forwarded)
-    }
-
-    /// A RST passes if its number lies in the window, so that the receiver may challenge it; it ends our state only if the
-    /// number is exact (RFC 5961 §3.2).
-    fn peer_reset<S: Sink>(
-        &mut self,
-        segment: &Segment<'_>,
-        sink: &mut S,
-    ) -> Result<Disposition, StreamDrop> {
-        let from_client = segment.from == Side::Client;
-        let flow = self.flow(segment.from);
-        let position = flow.position(segment.seq, flow.told).ok_or(StreamDrop::InexactReset)?;
-        let held_end = self.frontier.saturating_add(self.held as u64);
-        let last = if from_client && self.held > 0 { held_end } else { flow.high };
-        let exact = position == flow.told || position == last;
-        if !exact && (position < flow.told || position > flow.sender_edge().max(last)) {
-            return Err(StreamDrop::InexactReset);
-        }
-        if !from_client && self.phase == Phase::Closing {
-            // The server is gone; our answer to the client still stands.
-            self.server_reset = true;
-            return Ok(Disposition::Absorbed);
-        }
-        let to_server_gone = from_client && self.server_reset;
-        if !to_server_gone {
-            let sent = if from_client { position.min(self.frontier) } else { position };
-            let seq = flow.number(flow.splice.forward(sent));
-            let header = Header {
-                seq,
-                ack: self.other_ack(segment),
-                flags: segment.flags.without(Flags::URG),
-                window: segment.window,
-                urgent: 0,
-                options: None,
-            };
-            sink.forward(0..0, Edit::Rewrite(header));
-        }
-        if exact {
-            self.close();
-        }
-        Ok(if to_server_gone { Disposition::Absorbed } else { Disposition::Forwarded })
-    }
-
-    /// A segment's acknowledgement number in the other side's counting.
-    fn other_ack(&self, segment: &Segment<'_>) -> SeqNumber {
-        let flow = self.flow(segment.from.other());
-        match flow.position(segment.ack, flow.una) {
-            Some(position) => flow.number(flow.splice.backward(position.max(flow.una))),
-            None => segment.ack,
+            Side::Client => self.take_from_client(segment, options, around),
+            Side::Server => self.take_from_server(segment, options, around),
         }
     }
 
@@ -556,7 +364,7 @@ impl Stream {
 
     /// Resets one side, with the number that side expects if nothing is lost; if something is, its challenge is answered by the
     /// tombstone.
-    pub(super) fn send_reset<S: Sink>(&mut self, side: Side, sink: &mut S) {
+    pub(super) fn send_reset<S: Sink>(&self, side: Side, sink: &mut S) {
         let flow = self.flow(side.other());
         let position = match side {
             Side::Client => self.down_end(),
@@ -567,246 +375,25 @@ impl Stream {
             Side::Client => self.up.number(self.up.told),
             Side::Server => self.down.number(self.down.told),
         };
-        sink.inject(side, bare(seq, ack, Flags::RST.with(Flags::ACK)));
+        sink.inject(side, bare(seq, ack, TcpFlags::RST.with(TcpFlags::ACK)));
     }
-
-    /// Client's view of the end of everything that it can have received.
-    fn down_end(&self) -> u64 {
-        self.down.sent().max(self.outbox.fin().map_or(0, |fin| fin.saturating_add(1)))
-    }
-
-    /// Client's view of the number that the next byte to the client has: injected bytes may still wait for its window.
-    pub(super) fn down_next(&self) -> u64 {
-        match self.outbox.unsent() {
-            Some(unsent) => unsent.min(self.down.sent()),
-            None => self.down_end(),
-        }
-    }
-
-    /// The beginnings of a segment of ours to `side`, at the receiver's `position`, in the name of the other side.
-    pub(super) fn segment_to(&self, side: Side, position: u64, flags: Flags) -> Draft {
-        let (flow, back, sender, receiver) = match side {
-            Side::Client => (&self.down, &self.up, self.server, self.client),
-            Side::Server => (&self.up, &self.down, self.client, self.server),
-        };
-        let ack = match side {
-            Side::Client => self.client_may_be_told(),
-            Side::Server => back.splice.backward(back.una).max(back.told),
-        };
-        let edge = match side {
-            Side::Client => self.client_edge(),
-            Side::Server => back.sender_edge(),
-        };
-        let mut options = OptionBytes::new();
-        if self.timestamps {
-            options.push_timestamps(Timestamps { value: sender.clock, echo: receiver.clock });
-        }
-        Draft {
-            side,
-            seq: flow.number(position),
-            ack,
-            edge,
-            window: window(edge.saturating_sub(ack), sender.shift),
-            flags,
-            options,
-        }
-    }
-
-    /// Payload that fits into a segment of ours.
-    pub(super) fn room(&self) -> usize {
-        usize::from(self.mss).saturating_sub(if self.timestamps { 12 } else { 0 }).max(32)
-    }
-
-    /// What may be acknowledged to the client: what the server has acknowledged, and what follows it in our keeping.
-    pub(super) fn client_may_be_told(&self) -> u64 {
-        let mut position = self.up.splice.backward(self.up.una);
-        while position < self.owned_to {
-            let kept = self.up.splice.skip_cut(position);
-            let next = kept.saturating_add(self.kept.from(kept, usize::MAX).len() as u64);
-            if next <= position {
-                break;
-            }
-            position = next.min(self.owned_to);
-        }
-        position.max(self.up.told)
-    }
-
-    /// Client's position up to which we take bytes whatever the server's window: enough for the rest of a head that the server
-    /// cannot be shown yet, or a window smaller than a head would never open.
-    fn own_edge(&self) -> u64 {
-        if self.held > 0 && self.requests.in_head() {
-            self.frontier.saturating_add(HEAD_ROOM)
-        } else {
-            0
-        }
-    }
-
-    /// The right edge of the window that the client has.
-    pub(super) fn client_edge(&self) -> u64 {
-        self.up.sender_edge().max(self.own_edge())
-    }
-
-    /// Reads the acknowledgement and window of a segment that answers `flow`'s sender: (position, right edge), in the
-    /// receiver's counting.
-    pub(super) fn acknowledgement(
-        &mut self,
-        segment: &Segment<'_>,
-    ) -> Result<(u64, u64), StreamDrop> {
-        let shift = self.end(segment.from).shift;
-        let flow = self.flow(segment.from.other());
-        let position = flow.position(segment.ack, flow.una).ok_or(StreamDrop::BadAck)?;
-        let top = match segment.from {
-            Side::Client => self.down_end(),
-            Side::Server => flow.sent(),
-        };
-        if position > top {
-            return Err(StreamDrop::BadAck);
-        }
-        Ok((position, position.saturating_add(u64::from(segment.window) << shift)))
-    }
-
-    /// The header with which `segment` goes on, its first kept byte (or its own number) at the sender's `position`.
-    pub(super) fn header<'a>(
-        &mut self,
-        segment: &Segment<'_>,
-        seq: SeqNumber,
-        flags: Flags,
-        acknowledged: (u64, u64),
-        options: Options,
-        buffer: &'a mut OptionBytes,
-    ) -> Edit<'a> {
-        let from_client = segment.from == Side::Client;
-        let shift = self.end(segment.from).shift;
-        let (may_be_told, own_edge) =
-            if from_client { (0, 0) } else { (self.client_may_be_told(), self.own_edge()) };
-        let back = if from_client { &mut self.down } else { &mut self.up };
-        let (position, edge) = acknowledged;
-        let plain = back.splice.is_identity();
-        let sender_ack = back.splice.backward(position.max(back.una)).max(may_be_told);
-        let sender_edge = back.splice.backward(edge).max(own_edge);
-        // Without edits an old acknowledgement is passed as it is; only a number of our own must not be taken back.
-        let same_ack =
-            plain && own_edge <= edge && (sender_ack == position || may_be_told <= back.una);
-        back.told = back.told.max(sender_ack);
-        back.told_edge = back.told_edge.max(sender_edge);
-        let rewritten = if options.has_foreign || (options.has_sack && !plain) {
-            *buffer = options::rewrite(segment.options, false, |left, right| {
-                back.sack_block(left, right)
-            });
-            true
-        } else {
-            false
-        };
-        if same_ack
-            && !rewritten
-            && seq == segment.seq
-            && flags == segment.flags
-            && segment.urgent == 0
-        {
-            return Edit::Unchanged;
-        }
-        let (ack, window) = if same_ack {
-            (segment.ack, segment.window)
-        } else {
-            (back.number(sender_ack), window(sender_edge.saturating_sub(sender_ack), shift))
-        };
-        Edit::Rewrite(Header {
-            seq,
-            ack,
-            flags,
-            window,
-            urgent: 0,
-            options: rewritten.then(|| buffer.as_slice()),
-        })
-    }
-}
-
-/// A segment of ours, complete but for its payload.
-pub(super) struct Draft {
-    side: Side,
-    seq: SeqNumber,
-    /// Position acknowledged, in the receiver's own counting.
-    ack: u64,
-    edge: u64,
-    window: u16,
-    flags: Flags,
-    pub(super) options: OptionBytes,
-}
-
-impl Draft {
-    /// Sends it; what it says about acknowledgement and window is remembered as said.
-    pub(super) fn send<S: Sink>(self, payload: &[u8], stream: &mut Stream, sink: &mut S) {
-        let back = match self.side {
-            Side::Client => &mut stream.up,
-            Side::Server => &mut stream.down,
-        };
-        back.told = back.told.max(self.ack);
-        back.told_edge = back.told_edge.max(self.edge);
-        self.emit(back.number(self.ack), payload, sink);
-    }
-
-    /// Sends it without remembering, for callers that lend out the payload from the stream itself.
-    pub(super) fn emit<S: Sink>(&self, ack: SeqNumber, payload: &[u8], sink: &mut S) {
-        sink.inject(
-            self.side,
-            NewSegment {
-                seq: self.seq,
-                ack,
-                flags: self.flags,
-                window: self.window,
-                options: self.options.as_slice(),
-                payload,
-            },
-        );
-    }
-
-    /// Position acknowledged and right edge.
-    pub(super) fn said(&self) -> (u64, u64) {
-        (self.ack, self.edge)
-    }
-}
-
-/// A window field for `bytes` of room.
-fn window(bytes: u64, shift: u8) -> u16 {
-    u16::try_from(bytes >> shift).unwrap_or(u16::MAX)
 }
 
 /// A segment without payload, options and window.
-fn bare(seq: SeqNumber, ack: SeqNumber, flags: Flags) -> NewSegment<'static> {
+pub(super) fn bare(seq: SeqNumber, ack: SeqNumber, flags: TcpFlags) -> NewSegment<'static> {
     NewSegment { seq, ack, flags, window: 0, options: &[], payload: &[] }
 }
 
-fn read_options(segment: &Segment<'_>) -> Result<Options, StreamDrop> {
-    options::read(segment.options, segment.flags.has(Flags::SYN))
-        .map_err(|options::Malformed| StreamDrop::BadOptions)
-}
-
-/// Sends a SYN or SYN-ACK on: no payload (RFC 7413 data would arrive unjudged), no foreign options, no urgent pointer.
-fn forward_syn<S: Sink>(segment: &Segment<'_>, options: Options, sink: &mut S) {
-    let rewritten;
-    let flags = segment.flags.without(Flags::URG);
-    let replaced = if options.has_foreign {
-        rewritten = options::rewrite(segment.options, true, |_, _| None);
-        Some(rewritten.as_slice())
-    } else {
-        None
-    };
-    if replaced.is_none() && flags == segment.flags && segment.urgent == 0 {
-        sink.forward(0..0, Edit::Unchanged);
-        return;
+/// A tombstone's answer: whoever still speaks hears that it is over (RFC 9293 §3.10.7.1), in exactly the number that it expects.
+pub(super) fn answer_with_reset<S: Sink>(segment: &Segment<'_>, sink: &mut S) {
+    if segment.flags.contains(TcpFlags::ACK) && !segment.flags.contains(TcpFlags::RST) {
+        sink.inject(segment.from, bare(segment.ack, SeqNumber::new(0), TcpFlags::RST));
     }
-    let Segment { seq, ack, window, .. } = *segment;
-    sink.forward(
-        0..0,
-        Edit::Rewrite(Header { seq, ack, flags, window, urgent: 0, options: replaced }),
-    );
 }
 
-/// Sends a segment's header on, as it is but for urgent data.
-fn forward_bare<S: Sink>(segment: &Segment<'_>, sink: &mut S) {
-    let Segment { seq, ack, window, .. } = *segment;
-    let flags = segment.flags.without(Flags::URG);
-    sink.forward(0..0, Edit::Rewrite(Header { seq, ack, flags, window, urgent: 0, options: None }));
+pub(super) fn read_options(segment: &Segment<'_>) -> Result<Options, StreamDrop> {
+    options::read(segment.options, segment.flags.contains(TcpFlags::SYN))
+        .map_err(|options::Malformed| StreamDrop::BadOptions)
 }
 
 /// The part `from..to` of a payload that stands at `start`, as a range of its bytes.
@@ -816,4 +403,14 @@ pub(super) fn part(start: u64, len: usize, from: u64, to: u64) -> Range<usize> {
     };
     let from = index(from);
     from..index(to).max(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Stream>() <= 832, "{}", size_of::<Stream>());
+    }
 }

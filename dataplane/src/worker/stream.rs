@@ -11,8 +11,7 @@ use parser::{
     headers::Headers,
     http::{HttpRefusal, RequestHead},
     rewrite::{self, TcpEdit},
-    stream::SeqNumber,
-    tcp::{self, TcpFlags},
+    tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
 
@@ -22,9 +21,7 @@ use crate::{
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
-    inspect::{
-        Disposition, Edit, Flags, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream,
-    },
+    inspect::{Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream},
     umem::{Frame, Pool, Port},
     world::World,
 };
@@ -43,7 +40,7 @@ enum Out {
 struct OwnedHeader {
     seq: SeqNumber,
     ack: SeqNumber,
-    flags: Flags,
+    flags: TcpFlags,
     window: u16,
     options: Option<([u8; 40], usize)>,
 }
@@ -73,9 +70,9 @@ impl OwnedHeader {
             rewrite::options(bytes, headers, options.get(..*length).unwrap_or_default())?;
         }
         let edit = TcpEdit {
-            seq: Some(tcp::SeqNumber::new(self.seq.0)),
-            ack: Some(tcp::SeqNumber::new(self.ack.0)),
-            flags: Some(TcpFlags::new(self.flags.0)),
+            seq: Some(self.seq),
+            ack: Some(self.ack),
+            flags: Some(self.flags),
             window: Some(self.window),
             urgent: Some(0),
         };
@@ -277,9 +274,9 @@ impl<P: Port> Worker<P> {
         };
         let segment = Segment {
             from: side(found.direction),
-            seq: SeqNumber(tcp.seq.value()),
-            ack: SeqNumber(tcp.ack.value()),
-            flags: Flags(tcp.flags.bits()),
+            seq: tcp.seq,
+            ack: tcp.ack,
+            flags: tcp.flags,
             window: tcp.window,
             urgent: tcp.urgent,
             options,
@@ -446,9 +443,9 @@ impl<P: Port> Worker<P> {
             return;
         };
         let unedited = OwnedHeader {
-            seq: SeqNumber(tcp.seq.value()),
-            ack: SeqNumber(tcp.ack.value()),
-            flags: Flags(tcp.flags.bits()),
+            seq: tcp.seq,
+            ack: tcp.ack,
+            flags: tcp.flags,
             window: tcp.window,
             options: None,
         };
@@ -493,9 +490,9 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
         envelope,
         src_port: tuple.src_port,
         dst_port: tuple.dst_port,
-        seq: tcp::SeqNumber::new(segment.seq.0),
-        ack: tcp::SeqNumber::new(segment.ack.0),
-        flags: TcpFlags::new(segment.flags.0),
+        seq: segment.seq,
+        ack: segment.ack,
+        flags: segment.flags,
         window: segment.window,
         options: segment.options,
         payload: segment.payload,

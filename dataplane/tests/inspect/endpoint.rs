@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use dataplane::inspect::{Flags, Side};
+use dataplane::inspect::Side;
+use parser::tcp::TcpFlags;
 
 use crate::packet::Packet;
 
@@ -73,7 +74,7 @@ pub(crate) struct Endpoint {
     pub(crate) retransmissions: u64,
 }
 
-const FIN: Flags = Flags::FIN;
+const FIN: TcpFlags = TcpFlags::FIN;
 
 impl Endpoint {
     pub(crate) fn new(side: Side, settings: Settings) -> Self {
@@ -172,8 +173,8 @@ impl Endpoint {
         options
     }
 
-    fn emit(&mut self, now: u64, offset: u64, flags: Flags, payload: Vec<u8>) {
-        let syn = flags.has(Flags::SYN);
+    fn emit(&mut self, now: u64, offset: u64, flags: TcpFlags, payload: Vec<u8>) {
+        let syn = flags.contains(TcpFlags::SYN);
         let shift = if syn { 0 } else { self.shift };
         let field = (self.window() >> shift).min(65535);
         let edge = self.rcv_next + ((field as u64) << shift);
@@ -181,7 +182,7 @@ impl Endpoint {
         let edge = edge.max(self.advertised);
         let field = ((edge - self.rcv_next) >> shift).min(65535) as u16;
         self.advertised = self.advertised.max(self.rcv_next + (u64::from(field) << shift));
-        let has_ack = flags.has(Flags::ACK);
+        let has_ack = flags.contains(TcpFlags::ACK);
         self.out.push(Packet {
             seq: self.seq(offset),
             ack: if has_ack { self.peer_isn.wrapping_add(self.rcv_next as u32) } else { 0 },
@@ -198,17 +199,10 @@ impl Endpoint {
 
     pub(crate) fn connect(&mut self, now: u64) {
         self.state = State::SynSent;
-        self.emit(now, 0, Flags::SYN, Vec::new());
+        self.emit(now, 0, TcpFlags::SYN, Vec::new());
         self.next = 1;
         self.max_sent = 1;
         self.rto_due = Some(now + self.rto);
-    }
-
-    pub(crate) fn abort(&mut self, now: u64) {
-        self.emit(now, self.next, Flags::RST.with(Flags::ACK), Vec::new());
-        self.state = State::Reset;
-        self.rto_due = None;
-        self.ack_due = None;
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -269,7 +263,7 @@ impl Endpoint {
     }
 
     fn send_range(&mut self, now: u64, from: u64, to: u64) {
-        let mut flags = Flags::ACK;
+        let mut flags = TcpFlags::ACK;
         let to = to.max(from);
         let payload = if from < self.end_of_stream() {
             self.stream[(from - 1) as usize..(to.min(self.end_of_stream()) - 1) as usize].to_vec()
@@ -310,12 +304,12 @@ impl Endpoint {
             let opened = self.window();
             let step = (2 * usize::from(self.settings.mss)).min(self.settings.receive_buffer / 2);
             if before < step && opened >= step && self.state == State::Established {
-                self.emit(now, self.next, Flags::ACK, Vec::new());
+                self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             }
         }
         if self.ack_due.is_some_and(|due| due <= now) {
             self.ack_due = None;
-            self.emit(now, self.next, Flags::ACK, Vec::new());
+            self.emit(now, self.next, TcpFlags::ACK, Vec::new());
         }
         if self.rto_due.is_some_and(|due| due <= now) {
             self.rto = (self.rto * 2).min(4000);
@@ -323,8 +317,10 @@ impl Endpoint {
             self.sacked.clear();
             self.duplicates = 0;
             match self.state {
-                State::SynSent => self.emit(now, 0, Flags::SYN, Vec::new()),
-                State::SynReceived => self.emit(now, 0, Flags::SYN.with(Flags::ACK), Vec::new()),
+                State::SynSent => self.emit(now, 0, TcpFlags::SYN, Vec::new()),
+                State::SynReceived => {
+                    self.emit(now, 0, TcpFlags::SYN.with(TcpFlags::ACK), Vec::new())
+                }
                 State::Established if self.una < self.total() => {
                     let room =
                         (self.peer_edge.saturating_sub(self.una)).clamp(1, self.room() as u64);
@@ -345,17 +341,17 @@ impl Endpoint {
         let flags = packet.flags;
         match self.state {
             State::Reset | State::Closed => {
-                if !flags.has(Flags::RST) && flags.has(Flags::ACK) {
+                if !flags.contains(TcpFlags::RST) && flags.contains(TcpFlags::ACK) {
                     self.out.push(Packet {
                         seq: packet.ack,
-                        flags: Flags::RST,
+                        flags: TcpFlags::RST,
                         ..Packet::default()
                     });
                 }
                 return;
             }
             State::Listen => {
-                if flags.has(Flags::SYN) && !flags.has(Flags::ACK) {
+                if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
                     if !packet.payload.is_empty() {
                         self.complaints.push("SYN with payload".into());
                     }
@@ -364,7 +360,7 @@ impl Endpoint {
                     self.handshake_options(packet);
                     self.peer_edge = 1 + u64::from(packet.window);
                     self.state = State::SynReceived;
-                    self.emit(now, 0, Flags::SYN.with(Flags::ACK), Vec::new());
+                    self.emit(now, 0, TcpFlags::SYN.with(TcpFlags::ACK), Vec::new());
                     self.next = 1;
                     self.max_sent = 1;
                     self.rto_due = Some(now + self.rto);
@@ -372,7 +368,7 @@ impl Endpoint {
                 return;
             }
             State::SynSent => {
-                if flags.has(Flags::SYN) && flags.has(Flags::ACK) {
+                if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
                     if packet.ack != self.seq(1) {
                         self.complaints.push("SYN-ACK of another SYN".into());
                         return;
@@ -385,10 +381,10 @@ impl Endpoint {
                     self.state = State::Established;
                     self.rto = 250;
                     self.rto_due = None;
-                    self.emit(now, 1, Flags::ACK, Vec::new());
+                    self.emit(now, 1, TcpFlags::ACK, Vec::new());
                     self.push(now);
-                } else if flags.has(Flags::RST)
-                    && flags.has(Flags::ACK)
+                } else if flags.contains(TcpFlags::RST)
+                    && flags.contains(TcpFlags::ACK)
                     && packet.ack == self.seq(1)
                 {
                     self.state = State::Reset;
@@ -399,35 +395,35 @@ impl Endpoint {
         }
         let start = self.peer_offset(packet.seq);
         let length = packet.payload.len() as i64
-            + i64::from(flags.has(FIN))
-            + i64::from(flags.has(Flags::SYN));
+            + i64::from(flags.contains(FIN))
+            + i64::from(flags.contains(TcpFlags::SYN));
         let edge = self.advertised as i64;
-        if flags.has(Flags::RST) {
+        if flags.contains(TcpFlags::RST) {
             if start == self.rcv_next as i64 {
                 self.state = State::Reset;
                 self.rto_due = None;
                 self.ack_due = None;
             } else if start > self.rcv_next as i64 && start <= edge {
-                self.emit(now, self.next, Flags::ACK, Vec::new());
+                self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             }
             return;
         }
-        if flags.has(Flags::SYN) {
+        if flags.contains(TcpFlags::SYN) {
             if self.state == State::SynReceived {
-                self.emit(now, 0, Flags::SYN.with(Flags::ACK), Vec::new());
+                self.emit(now, 0, TcpFlags::SYN.with(TcpFlags::ACK), Vec::new());
             } else {
-                self.emit(now, self.next, Flags::ACK, Vec::new());
+                self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             }
             return;
         }
         let stamp = stamp(&packet.options);
         if let Some((value, echo)) = stamp.filter(|_| self.timestamps) {
             if length > 0 && (self.recent.wrapping_sub(value) as i32) > 1 {
-                self.emit(now, self.next, Flags::ACK, Vec::new());
+                self.emit(now, self.next, TcpFlags::ACK, Vec::new());
                 return;
             }
             let (base, age) = (self.settings.timestamps.unwrap_or(0), now as u32);
-            if flags.has(Flags::ACK) && (echo.wrapping_sub(base) as i32) > age as i32 {
+            if flags.contains(TcpFlags::ACK) && (echo.wrapping_sub(base) as i32) > age as i32 {
                 self.complaints.push(format!("echo of a timestamp never sent: {echo}"));
             }
             if start <= self.rcv_next as i64 && (value.wrapping_sub(self.recent) as i32) > 0 {
@@ -436,17 +432,17 @@ impl Endpoint {
         }
         if start + length < self.rcv_next as i64 || start > edge.max(self.rcv_next as i64) {
             // Old, or beyond the window.
-            self.emit(now, self.next, Flags::ACK, Vec::new());
+            self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             return;
         }
-        if !flags.has(Flags::ACK) {
+        if !flags.contains(TcpFlags::ACK) {
             self.complaints.push("segment without ACK".into());
             return;
         }
         let acked = self.own_offset(packet.ack);
         if acked > self.max_sent as i64 {
             self.complaints.push(format!("acknowledges {acked}, sent only {}", self.max_sent));
-            self.emit(now, self.next, Flags::ACK, Vec::new());
+            self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             return;
         }
         if self.state == State::SynReceived && acked >= 1 {
@@ -490,7 +486,7 @@ impl Endpoint {
             }
         } else if acked == self.una as i64
             && packet.payload.is_empty()
-            && !flags.has(FIN)
+            && !flags.contains(FIN)
             && self.una < self.next
             && self.peer_edge == old_edge
         {
@@ -506,7 +502,7 @@ impl Endpoint {
         }
         let usable = (edge - start).max(0) as usize;
         let payload = &packet.payload[..packet.payload.len().min(usable)];
-        if flags.has(FIN) && payload.len() == packet.payload.len() {
+        if flags.contains(FIN) && payload.len() == packet.payload.len() {
             let at = (start + payload.len() as i64) as u64;
             if self.fin_at.is_some_and(|fin| fin != at) {
                 self.complaints.push("a second FIN at another place".into());
@@ -542,13 +538,13 @@ impl Endpoint {
         }
         if length > 0 || start < self.rcv_next as i64 {
             let now_please = out_of_order
-                || flags.has(FIN)
+                || flags.contains(FIN)
                 || !self.settings.delayed_ack
                 || !self.early.is_empty()
                 || self.ack_due.is_some()
                 || length == 0;
             if now_please {
-                self.emit(now, self.next, Flags::ACK, Vec::new());
+                self.emit(now, self.next, TcpFlags::ACK, Vec::new());
             } else {
                 self.ack_due = Some(now + 40);
             }
@@ -557,9 +553,6 @@ impl Endpoint {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if self.read == self.received.len() {
-            self.last_read = self.last_read.max(0);
-        }
         self.received.extend_from_slice(bytes);
         self.rcv_next += bytes.len() as u64;
     }

@@ -191,6 +191,7 @@ impl Network {
                 Event::AtEngine(from, packet) => self.engine(from, &packet),
                 Event::AtEnd(to, packet) => {
                     let now = self.now;
+                    self.note(|| format!("        {to:?} has {}", show(&packet)));
                     self.end(to).receive(now, &packet);
                     self.collect();
                 }

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use dataplane::inspect::{Edit, Flags, NewSegment, Segment, Side, Sink};
-use parser::stream::SeqNumber;
+use dataplane::inspect::{Edit, NewSegment, Segment, Side, Sink};
+use parser::tcp::{SeqNumber, TcpFlags};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
-    pub(crate) flags: Flags,
+    pub(crate) flags: TcpFlags,
     pub(crate) window: u16,
     pub(crate) urgent: u16,
     pub(crate) options: Vec<u8>,
@@ -20,8 +20,8 @@ impl Packet {
     pub(crate) fn segment(&self, from: Side) -> Segment<'_> {
         Segment {
             from,
-            seq: SeqNumber(self.seq),
-            ack: SeqNumber(self.ack),
+            seq: SeqNumber::new(self.seq),
+            ack: SeqNumber::new(self.ack),
             flags: self.flags,
             window: self.window,
             urgent: self.urgent,
@@ -44,10 +44,6 @@ impl Wire {
     pub(crate) fn at(from: Side, packet: &Packet) -> Self {
         Self { arriving: Some((from, packet.clone())), ..Self::default() }
     }
-
-    pub(crate) fn to(&self, side: Side) -> impl Iterator<Item = &Packet> {
-        self.sent.iter().filter(move |(to, _)| *to == side).map(|(_, packet)| packet)
-    }
 }
 
 impl Sink for Wire {
@@ -63,8 +59,8 @@ impl Sink for Wire {
                 self.unchanged += 1;
             }
             Edit::Rewrite(header) => {
-                packet.seq = header.seq.0;
-                packet.ack = header.ack.0;
+                packet.seq = header.seq.value();
+                packet.ack = header.ack.value();
                 packet.flags = header.flags;
                 packet.window = header.window;
                 packet.urgent = header.urgent;
@@ -74,17 +70,17 @@ impl Sink for Wire {
                 }
             }
         }
-        assert!(!packet.flags.has(Flags::URG), "urgent data never passes");
+        assert!(!packet.flags.contains(TcpFlags::URG), "urgent data never passes");
         self.sent.push((from.other(), packet));
     }
 
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
-        assert!(segment.options.len() <= 40 && segment.options.len() % 4 == 0);
+        assert!(segment.options.len() <= 40 && segment.options.len().is_multiple_of(4));
         self.sent.push((
             to,
             Packet {
-                seq: segment.seq.0,
-                ack: segment.ack.0,
+                seq: segment.seq.value(),
+                ack: segment.ack.value(),
                 flags: segment.flags,
                 window: segment.window,
                 urgent: 0,

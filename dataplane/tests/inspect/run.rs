@@ -91,10 +91,12 @@ pub(crate) fn play(script: &Script, mut network: Network) -> Result<Network, (St
         network.server.push(now);
         network.collect();
         if !script.at_server.starts_with(&network.server.received) {
-            return Err(("the server received what it must not".into(), network));
+            let what = differs("the server", &script.at_server, &network.server.received);
+            return Err((what, network));
         }
         if !script.at_client.starts_with(&network.client.received) {
-            return Err(("the client received what it must not".into(), network));
+            let what = differs("the client", &script.at_client, &network.client.received);
+            return Err((what, network));
         }
         if network.is_quiet() {
             break;
@@ -151,5 +153,18 @@ pub(crate) fn network(
         Limits::default(),
         weather,
         random,
+    )
+}
+
+fn differs(who: &str, expected: &[u8], received: &[u8]) -> String {
+    let at = expected.iter().zip(received).take_while(|(a, b)| a == b).count();
+    let excerpt = |bytes: &[u8]| {
+        let from = at.saturating_sub(10).min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..(at + 30).min(bytes.len())]).into_owned()
+    };
+    format!(
+        "{who} received what it must not at {at}: {:?}, not {:?}",
+        excerpt(received),
+        excerpt(expected)
     )
 }
