@@ -161,7 +161,7 @@ fn requests_in(text: &str) -> Option<u64> {
 
 fn iperf3(lab: &Lab, seconds: &str) -> Result<()> {
     let server = lab.pod("default/bulk")?.ipv4;
-    for kind in ["", "-R", "-u -b 200M -l 1400", "-u -b 200M -l 1400 -R"] {
+    for kind in ["", "-R", "-u -b 50M -l 1400", "-u -b 50M -l 1400 -R"] {
         let line = format!("iperf3 -c {server} -t {seconds} -J {kind}");
         let answer = lab.shell("client", &line)?;
         ensure!(answer.succeeded(), "{line}: {answer}");
