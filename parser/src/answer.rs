@@ -100,7 +100,7 @@ pub fn icmp_error(
     source: IpAddr,
     out: &mut [u8],
 ) -> Result<usize, EmitError> {
-    if !may_be_complained_about(headers) {
+    if !may_be_answered(headers) {
         return Err(EmitError::NotAnswerable);
     }
     let Some(destination) = headers.source() else {
@@ -126,7 +126,7 @@ pub fn icmp_error(
 }
 
 /// RFC 1122 §3.2.2 and RFC 4443 §2.4 e, without the latter's exception for multicast "packet too big".
-fn may_be_complained_about(headers: &Headers) -> bool {
+fn may_be_answered(headers: &Headers) -> bool {
     let is_about_one = match headers.transport {
         Transport::Icmp(icmp) => !icmp.is_error(),
         Transport::Icmpv6(icmpv6) => !icmpv6.is_error(),
@@ -157,7 +157,7 @@ pub fn echo_reply(frame: &[u8], headers: &Headers, out: &mut [u8]) -> Result<usi
         },
         _ => return Err(EmitError::NotAnswerable),
     };
-    if !may_be_complained_about(headers) {
+    if !may_be_answered(headers) {
         return Err(EmitError::NotAnswerable);
     }
     let ([i0, i1], [s0, s1]) = (echo.identifier.to_be_bytes(), echo.sequence.to_be_bytes());
@@ -170,9 +170,13 @@ pub fn echo_reply(frame: &[u8], headers: &Headers, out: &mut [u8]) -> Result<usi
 /// segment's acknowledgement, or acknowledges the whole segment if there is none.
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] for a reset and for what is not TCP. Otherwise as for [`Segment::emit`].
+/// [`EmitError::NotAnswerable`] for a reset, for what is not TCP, and for what came to a group or from no single host
+/// (RFC 9293 §3.9.2.3). Otherwise as for [`Segment::emit`].
 pub fn reset(headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
     let tcp = headers.tcp().filter(|tcp| !tcp.flags.is_rst()).ok_or(EmitError::NotAnswerable)?;
+    if !may_be_answered(headers) {
+        return Err(EmitError::NotAnswerable);
+    }
     let envelope = swapped(headers).ok_or(EmitError::NotAnswerable)?;
     let (seq, ack, flags) = if tcp.flags.is_ack() {
         (tcp.ack, SeqNumber::new(0), TcpFlags::RST)
@@ -191,7 +195,7 @@ pub fn reset(headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
 /// (RFC 4861 §7.2.4).
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] for anything but a neighbour solicitation. Otherwise as for [`IcmpPacket::emit`].
+/// [`EmitError::NotAnswerable`] for anything but a neighbour solicitation, or for one that no single host sent. Otherwise as for [`IcmpPacket::emit`].
 pub fn neighbour_advertisement(
     headers: &Headers,
     mac: MacAddress,
@@ -208,6 +212,8 @@ pub fn neighbour_advertisement(
     };
     let (destination, destination_mac, solicited) = if ipv6.source.is_unspecified() {
         (ALL_NODES, ALL_NODES_MAC, 0)
+    } else if headers.network.has_martian_source() {
+        return Err(EmitError::NotAnswerable);
     } else {
         (ipv6.source, source_mac.unwrap_or(headers.ethernet.source), ndp::FLAG_SOLICITED)
     };

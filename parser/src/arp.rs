@@ -44,7 +44,7 @@ impl Arp {
     /// Reads the packet that follows the Ethernet header.
     ///
     /// # Errors
-    /// The packet is cut short, or is not a request or reply for IPv4 over Ethernet.
+    /// The packet is cut short, is not a request or reply for IPv4 over Ethernet, or its sender is a group of stations.
     pub fn parse(packet: &[u8]) -> Result<Self, ParseError> {
         let packet: [u8; PACKET_LEN] = bytes::array(packet, 0).ok_or(ParseError::ArpTruncated)?;
         let [h0, h1, p0, p1, hl, pl, o0, o1, addresses @ ..] = packet;
@@ -58,9 +58,13 @@ impl Arp {
         };
         let [s0, s1, s2, s3, s4, s5, i0, i1, i2, i3, t0, t1, t2, t3, t4, t5, j0, j1, j2, j3] =
             addresses;
+        let sender_mac = MacAddress::new([s0, s1, s2, s3, s4, s5]);
+        if sender_mac.is_group() {
+            return Err(ParseError::ArpGroupSender);
+        }
         Ok(Self {
             operation,
-            sender_mac: MacAddress::new([s0, s1, s2, s3, s4, s5]),
+            sender_mac,
             sender_ip: Ipv4Addr::new(i0, i1, i2, i3),
             target_mac: MacAddress::new([t0, t1, t2, t3, t4, t5]),
             target_ip: Ipv4Addr::new(j0, j1, j2, j3),
@@ -163,6 +167,12 @@ mod tests {
     }
 
     #[test]
+    fn a_group_of_stations_cannot_ask_or_answer() {
+        let request = Arp::request(MacAddress::BROADCAST, Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+        assert_eq!(Arp::parse(&emitted(&request)[HEADER_LEN..]), Err(ParseError::ArpGroupSender));
+    }
+
+    #[test]
     fn a_small_buffer_is_refused() {
         let request = Arp::request(ASKER, Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
         assert_eq!(request.emit(&mut [0; 41]), Err(EmitError::BufferTooSmall));
@@ -171,8 +181,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_emitted_is_read_back(
-            reply: bool, sender_mac: [u8; 6], sender_ip: [u8; 4], target_mac: [u8; 6], target_ip: [u8; 4],
+            reply: bool, mut sender_mac: [u8; 6], sender_ip: [u8; 4], target_mac: [u8; 6], target_ip: [u8; 4],
         ) {
+            sender_mac[0] &= 0xfe;
             let arp = Arp {
                 operation: if reply { ArpOperation::Reply } else { ArpOperation::Request },
                 sender_mac: MacAddress::new(sender_mac),

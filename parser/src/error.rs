@@ -23,6 +23,8 @@ pub enum ParseError {
     ArpTruncated,
     /// ARP for other hardware or protocols than Ethernet and IPv4, or with other lengths (RFC 826).
     ArpUnsupported,
+    /// ARP whose sender claims a group of stations as its MAC; replies would be multicast (RFC 1812 §3.3.2).
+    ArpGroupSender,
 
     /// Fewer bytes than an IPv4 header (RFC 791 §3.1).
     Ipv4Truncated,
@@ -49,9 +51,8 @@ pub enum ParseError {
     Ipv6Jumbogram,
     /// An IPv4-mapped address on the wire: one host under two names, so identities get confused (RFC 4942 §2.2).
     Ipv6MappedAddress,
-    /// More extension headers than any honest sender uses; walking on would cost time (RFC 9098 §7).
-    Ipv6ExtensionCount,
-    /// Hop-by-hop options elsewhere than first, or a header repeated that may come once (RFC 8200 §4.1).
+    /// Hop-by-hop options elsewhere than first, or a header more often than allowed: walking on would cost time, and readers
+    /// give up at different places (RFC 8200 §4.1, RFC 9098 §7).
     Ipv6ExtensionOrder,
     /// The header chain does not end inside the packet or its first fragment (RFC 7112 §5).
     Ipv6ExtensionTruncated,
@@ -105,7 +106,8 @@ pub enum ParseError {
     IcmpQuoteUnusable,
     /// Neighbour discovery with a hop limit below 255: it was sent from beyond the link (RFC 4861 §7.1).
     NdpHopLimit,
-    /// Neighbour discovery with a zero-length or overlong option, a code or a multicast target (RFC 4861 §7.1).
+    /// Neighbour discovery with a zero-length or overlong option, a code, or a group where one host or station must
+    /// be (RFC 4861 §7.1).
     NdpMalformed,
 }
 
@@ -119,6 +121,7 @@ impl fmt::Display for ParseError {
             Self::UnsupportedL3Protocol => "EtherType is not IPv4, IPv6 or ARP",
             Self::ArpTruncated => "ARP truncated",
             Self::ArpUnsupported => "ARP is not for IPv4 over Ethernet",
+            Self::ArpGroupSender => "ARP from a multicast MAC",
             Self::Ipv4Truncated => "IPv4 header truncated",
             Self::Ipv4Version => "IPv4 version is not 4",
             Self::Ipv4HeaderLength => "IPv4 header length out of range",
@@ -131,7 +134,6 @@ impl fmt::Display for ParseError {
             Self::Ipv6PayloadLength => "IPv6 payload length beyond the frame",
             Self::Ipv6Jumbogram => "IPv6 jumbogram",
             Self::Ipv6MappedAddress => "IPv4-mapped IPv6 address",
-            Self::Ipv6ExtensionCount => "too many IPv6 extension headers",
             Self::Ipv6ExtensionOrder => "IPv6 extension header repeated or out of order",
             Self::Ipv6ExtensionTruncated => "IPv6 header chain truncated",
             Self::Ipv6OptionMalformed => "IPv6 option malformed",

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A frame arrives and is not touched; a small value with what the headers say, and where they start, leaves. The frame's
-//! bytes stay with their owner. INVARIANT: `network_offset <= transport_offset <= payload_offset`, and the payload ends where
-//! the IP header says the packet ends, inside the frame: Ethernet's padding is never payload.
+//! bytes stay with their owner. INVARIANT: `network_offset <= transport_offset <= payload_offset`, and the payload ends no
+//! later than the IP header says the packet ends, inside the frame: Ethernet's padding is never payload.
 
 use std::net::IpAddr;
 
@@ -98,39 +98,59 @@ impl Headers {
         }
     }
 
+    /// Reads the headers of a packet whose fragments have all come, from the frame of the first one. `length` is the
+    /// packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
+    ///
+    /// The other fragments' data take the place of further buffers: the payload ends beyond this frame, and
+    /// [`Headers::packet_end`] is the end of this frame's part of the packet.
+    ///
+    /// # Errors
+    /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment; further extension headers behind
+    /// an IPv6 fragment header are refused, since no honest sender fragments between them.
+    pub fn parse_whole(first_fragment: &[u8], length: u16) -> Result<Self, ParseError> {
+        let headers = Self::parse(first_fragment)?;
+        let Transport::Fragment(Fragment { offset: 0, protocol, .. }) = headers.transport else {
+            return Err(ParseError::FragmentLength);
+        };
+        if let Network::Ipv6(ipv6) = headers.network
+            && ipv6.protocol != protocol
+        {
+            return Err(ParseError::Ipv6ExtensionOrder);
+        }
+        let data =
+            first_fragment.get(headers.transport_offset..headers.packet_end()).unwrap_or_default();
+        let reach =
+            Reach { offset: headers.transport_offset, length: usize::from(length), bytes: data };
+        reach.parse_transport(headers.ethernet, headers.network, protocol)
+    }
+
     fn parse_ipv4(ethernet: Ethernet, packet: &[u8], available: usize) -> Result<Self, ParseError> {
         let ipv4 = Ipv4::parse(packet, available)?;
         let reach = Reach::of(packet, usize::from(ipv4.header_len), usize::from(ipv4.total_len));
-        let network = Network::Ipv4(ipv4);
         if let Some(fragment) = ipv4.fragment() {
             fragment.check(reach.length)?;
-            return Ok(reach.assemble(ethernet, network, Transport::Fragment(fragment), 0));
+            return Ok(reach.assemble(
+                ethernet,
+                Network::Ipv4(ipv4),
+                Transport::Fragment(fragment),
+                0,
+            ));
         }
-        match ipv4.protocol {
-            Protocol::ICMP => {
-                let icmp = Icmp::parse(reach.bytes, reach.offset)?;
-                Ok(reach.assemble(ethernet, network, Transport::Icmp(icmp), icmp::HEADER_LEN))
-            }
-            Protocol::ICMPV6 => Err(ParseError::IcmpWrongFamily),
-            protocol => reach.parse_transport(ethernet, network, protocol),
-        }
+        reach.parse_transport(ethernet, Network::Ipv4(ipv4), ipv4.protocol)
     }
 
     fn parse_ipv6(ethernet: Ethernet, packet: &[u8], available: usize) -> Result<Self, ParseError> {
         let ipv6 = Ipv6::parse(packet, available)?;
         let reach = Reach::of(packet, usize::from(ipv6.chain_len), ipv6.packet_len());
-        let network = Network::Ipv6(ipv6);
         if let Some(fragment) = ipv6.fragment {
-            return Ok(reach.assemble(ethernet, network, Transport::Fragment(fragment), 0));
+            return Ok(reach.assemble(
+                ethernet,
+                Network::Ipv6(ipv6),
+                Transport::Fragment(fragment),
+                0,
+            ));
         }
-        match ipv6.protocol {
-            Protocol::ICMPV6 => {
-                let icmpv6 = Icmpv6::parse(reach.bytes, reach.offset, &ipv6)?;
-                Ok(reach.assemble(ethernet, network, Transport::Icmpv6(icmpv6), icmp::HEADER_LEN))
-            }
-            Protocol::ICMP => Err(ParseError::IcmpWrongFamily),
-            protocol => reach.parse_transport(ethernet, network, protocol),
-        }
+        reach.parse_transport(ethernet, Network::Ipv6(ipv6), ipv6.protocol)
     }
 
     /// `offsets` are those of the transport header, the payload, and the payload's end.
@@ -290,23 +310,27 @@ impl<'a> Reach<'a> {
         network: Network,
         protocol: Protocol,
     ) -> Result<Headers, ParseError> {
-        match protocol {
-            Protocol::TCP => {
+        let (transport, header_len) = match (protocol, network) {
+            (Protocol::TCP, _) => {
                 let tcp = Tcp::parse(self.bytes, self.length)?;
-                Ok(self.assemble(
-                    ethernet,
-                    network,
-                    Transport::Tcp(tcp),
-                    usize::from(tcp.header_len),
-                ))
+                (Transport::Tcp(tcp), usize::from(tcp.header_len))
             }
-            Protocol::UDP => {
+            (Protocol::UDP, _) => {
                 let udp = Udp::parse(self.bytes, self.length)?;
                 let reach = Reach { length: usize::from(udp.length), ..*self };
-                Ok(reach.assemble(ethernet, network, Transport::Udp(udp), udp::HEADER_LEN))
+                return Ok(reach.assemble(ethernet, network, Transport::Udp(udp), udp::HEADER_LEN));
             }
-            protocol => Ok(self.assemble(ethernet, network, Transport::Other { protocol }, 0)),
-        }
+            (Protocol::ICMP, Network::Ipv4(_)) => {
+                (Transport::Icmp(Icmp::parse(self.bytes, self.offset)?), icmp::HEADER_LEN)
+            }
+            (Protocol::ICMPV6, Network::Ipv6(ipv6)) => (
+                Transport::Icmpv6(Icmpv6::parse(self.bytes, self.offset, &ipv6)?),
+                icmp::HEADER_LEN,
+            ),
+            (Protocol::ICMP | Protocol::ICMPV6, _) => return Err(ParseError::IcmpWrongFamily),
+            (protocol, _) => (Transport::Other { protocol }, 0),
+        };
+        Ok(self.assemble(ethernet, network, transport, header_len))
     }
 
     fn assemble(

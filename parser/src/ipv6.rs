@@ -167,7 +167,7 @@ impl Chain {
             announced_at = offset;
             offset = offset.saturating_add(length);
         }
-        Err(ParseError::Ipv6ExtensionCount)
+        Err(ParseError::Ipv6ExtensionOrder)
     }
 
     /// The chain ends at `offset` with `protocol`. Behind a first fragment's header the whole transport header must follow

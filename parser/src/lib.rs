@@ -8,6 +8,7 @@
 //! tcp::options              when asked for                 answer    frames that answer a frame
 //! flow_key                  the flow, the connection       rewrite   edits in place, checksums kept right
 //! checksum                  sums, and changes of sums      arp       both ways
+//! fragment                  where parts wait for the whole
 //! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -130,9 +130,9 @@ fn link_layer(message: &[u8], offset: usize, wanted: u8) -> Result<Option<MacAdd
         let (option, rest) =
             options.split_at_checked(usize::from(units) << 3).ok_or(ParseError::NdpMalformed)?;
         if kind == wanted {
-            let address =
-                bytes::array(option, 2).filter(|_| units == 1).ok_or(ParseError::NdpMalformed)?;
-            found = Some(MacAddress::new(address));
+            let address = bytes::array(option, 2).filter(|_| units == 1).map(MacAddress::new);
+            found = address.filter(|address| !address.is_group());
+            found.ok_or(ParseError::NdpMalformed)?;
         }
         options = rest;
     }
@@ -284,6 +284,13 @@ mod tests {
             let message = Message { body, ..Message::solicitation() };
             assert_eq!(message.parse(), Err(ParseError::NdpMalformed), "{option:?}");
         }
+        let group =
+            target_and_link_layer(target(), OPTION_SOURCE_LINK_LAYER, MacAddress::BROADCAST)
+                .to_vec();
+        assert_eq!(
+            Message { body: group, ..Message::solicitation() }.parse(),
+            Err(ParseError::NdpMalformed)
+        );
         let cut = Message { body: target().octets()[..12].to_vec(), ..Message::solicitation() };
         assert_eq!(cut.parse(), Err(ParseError::IcmpTruncated));
     }

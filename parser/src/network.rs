@@ -115,7 +115,7 @@ impl Network {
         match self {
             Self::Ipv4(header) => header.has_martian_source(),
             Self::Ipv6(header) => header.has_martian_source(),
-            Self::Arp(arp) => arp.sender_mac.is_group(),
+            Self::Arp(_) => false,
         }
     }
 

@@ -61,7 +61,11 @@ impl Quote {
             }
             _ => ParseError::IcmpQuoteUnusable,
         })?;
-        if header.fragment.is_some() {
+        // A first fragment names its ports, unless further extension headers come before them.
+        if header
+            .fragment
+            .is_some_and(|fragment| fragment.offset != 0 || fragment.protocol != header.protocol)
+        {
             return Err(ParseError::IcmpQuoteUnusable);
         }
         let (source, destination) = (IpAddr::V6(header.source), IpAddr::V6(header.destination));

@@ -71,8 +71,10 @@ pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8
 /// Sets the source address, and the source port or an echo request's identifier if one is given.
 ///
 /// # Errors
-/// The frame is not the headers' own, the address is of the other IP version, or the packet has no such port. Fragments and
-/// protocols other than TCP, UDP and ICMP have their checksum out of reach, so their addresses stay.
+/// The frame is not the headers' own, the address is of the other IP version, or the packet has no such port. Protocols other
+/// than TCP, UDP and ICMP have their checksum out of reach, so their addresses stay. Of a fragmented packet, the first
+/// fragment is edited with the headers of the whole ([`Headers::parse_whole`]), which carries the checksum on, and later ones
+/// with their own.
 pub fn source(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -133,7 +135,12 @@ fn side(
     port: Option<L4Port>,
 ) -> Result<(), RewriteError> {
     check(frame, headers)?;
-    let field = ChecksumField::of(headers).ok_or(RewriteError::NoSuchField)?;
+    let field = ChecksumField::of(headers);
+    let is_later_fragment =
+        matches!(headers.transport, Transport::Fragment(fragment) if fragment.offset != 0);
+    if field.is_none() && !is_later_fragment {
+        return Err(RewriteError::NoSuchField);
+    }
     let port_offset =
         port.map(|_| port_offset(headers, side).ok_or(RewriteError::NoSuchField)).transpose()?;
     match (&mut headers.network, address) {
@@ -149,6 +156,7 @@ fn side(
         (Network::Arp(_), _) => return Err(RewriteError::NoSuchField),
     }
     let address_change = replace_address(frame, headers.network_offset, side, address)?;
+    let Some(field) = field else { return Ok(()) };
     let mut change = if field.covers_addresses() { address_change } else { Change::NONE };
     if let (Some(port), Some(offset)) = (port, port_offset) {
         change = change.and(replace(frame, headers.transport_offset, offset, &port.to_be_bytes())?);

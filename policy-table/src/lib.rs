@@ -11,9 +11,11 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod explain;
 mod http;
 mod identity;
 pub mod label;
+mod lint;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
@@ -21,8 +23,10 @@ pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
+pub use lint::{Finding, lint};
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
 pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};

@@ -242,15 +242,7 @@ impl<'s> Oracle<'s> {
             Direction::Egress => (source, destination),
         };
         let pod = subject.pod?;
-        let selecting: Vec<(&Policy, &Rule)> = self
-            .snapshot
-            .policies
-            .iter()
-            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)))
-            .filter(|(_, rule)| {
-                !rule.section(direction).clauses.is_empty() && rule.subject.matches(&subject.labels)
-            })
-            .collect();
+        let selecting = self.selecting(direction, subject);
         let default_deny = selecting.iter().any(|(_, rule)| rule.section(direction).default_deny);
         let (enforced, default_allow) = match self.settings.enforcement {
             Enforcement::Never => (false, false),
@@ -263,11 +255,7 @@ impl<'s> Oracle<'s> {
                 if !self.is_peer(&clause.peers, peer) {
                     continue;
                 }
-                // Names of ports are the subject's on ingress, each peer's on egress.
-                let named = match direction {
-                    Direction::Ingress => pod.ports.clone(),
-                    Direction::Egress => self.ports_of_identity(peer),
-                };
+                let named = self.named_ports(direction, pod, peer);
                 let http = ports(&clause.ports, question, &named);
                 if !http.is_empty() {
                     let watches = !rule.section(direction).default_deny;
@@ -277,6 +265,36 @@ impl<'s> Oracle<'s> {
         }
         let host = direction == Direction::Ingress && peer.labels.has_reserved("host");
         Some(Reasons { enforced, default_allow, host, clauses })
+    }
+
+    /// The rules that say something about a direction of an endpoint, with their policies.
+    pub(crate) fn selecting(
+        &self,
+        direction: Direction,
+        subject: &Who<'s>,
+    ) -> Vec<(&'s Policy, &'s Rule)> {
+        let rules = self
+            .snapshot
+            .policies
+            .iter()
+            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+        let speaks = |(_, rule): &(&Policy, &Rule)| {
+            !rule.section(direction).clauses.is_empty() && rule.subject.matches(&subject.labels)
+        };
+        rules.filter(speaks).collect()
+    }
+
+    /// The container ports that names in a clause mean: the subject's on ingress, each peer's on egress.
+    pub(crate) fn named_ports(
+        &self,
+        direction: Direction,
+        pod: &Pod,
+        peer: &Who<'s>,
+    ) -> Vec<ContainerPort> {
+        match direction {
+            Direction::Ingress => pod.ports.clone(),
+            Direction::Egress => self.ports_of_identity(peer),
+        }
     }
 
     /// The container ports of every pod that has the same labels: a peer is known by its labels only.
@@ -290,7 +308,7 @@ impl<'s> Oracle<'s> {
         pods.flat_map(|pod| pod.ports.clone()).collect()
     }
 
-    fn is_peer(&self, peers: &Peers, who: &Who<'_>) -> bool {
+    pub(crate) fn is_peer(&self, peers: &Peers, who: &Who<'_>) -> bool {
         match peers {
             Peers::Anyone => true,
             Peers::Nobody => false,
@@ -371,7 +389,7 @@ impl<'s> Oracle<'s> {
             && rule.headers.iter().all(|header| has_header(header, request))
     }
 
-    fn full_match(&self, pattern: &Pattern, text: &str) -> bool {
+    pub(crate) fn full_match(&self, pattern: &Pattern, text: &str) -> bool {
         let mut patterns = self.patterns.borrow_mut();
         let regex = patterns.entry(pattern.text().to_owned()).or_insert_with(|| {
             Regex::builder()
@@ -412,7 +430,7 @@ fn is_entity(entity: Entity, who: &Who<'_>) -> bool {
 }
 
 /// For each port rule that matches, its HTTP rules; one `None` for a clause that does not look at ports.
-fn ports<'s>(
+pub(crate) fn ports<'s>(
     ports: &'s Ports,
     question: &Question,
     named: &[ContainerPort],
@@ -437,7 +455,7 @@ fn ports<'s>(
     matching.map(|rule| rule.http.as_ref().map(|rules| rules.as_slice())).collect()
 }
 
-fn has_header(wanted: &HeaderRule, request: &HttpRequest<'_>) -> bool {
+pub(crate) fn has_header(wanted: &HeaderRule, request: &HttpRequest<'_>) -> bool {
     let mut values: Vec<Vec<u8>> = Vec::new();
     (request.headers)(&mut |name, value| {
         if name.eq_ignore_ascii_case(&wanted.name) {

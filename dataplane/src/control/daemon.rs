@@ -134,6 +134,7 @@ pub struct Daemon {
     netlink: Netlink,
     links: LinkWatch,
     policy: Policy,
+    watch: DirectoryWatch,
     hands: Vec<Hand>,
     ports: Vec<Option<Attached>>,
     epoch: u64,
@@ -164,6 +165,8 @@ impl Daemon {
         let observers = Arc::new(Observers::default());
         let hands = start_workers(&config, &reserve, clock, &events, &observers)?;
         let policy = Policy::new(&config);
+        // Watched before it is read, so that no change in between is missed.
+        let watch = DirectoryWatch::open(&config.snapshot)?;
         let host_addresses = netlink.addresses()?;
         let node = nix::unistd::gethostname()
             .ok()
@@ -176,6 +179,7 @@ impl Daemon {
             netlink,
             links,
             policy,
+            watch,
             hands,
             ports: Vec::new(),
             epoch: 0,
@@ -198,9 +202,6 @@ impl Daemon {
         let state = self.config.state.clone();
         let socket = self.config.socket();
         let listener = socket::listen(&socket).map_err(system("listen on", &socket))?;
-        let mut watch = DirectoryWatch::open(&self.config.snapshot)?;
-        // A change between the first reading and the watch would be missed.
-        self.reload();
         let (mut signalled, signal) =
             UnixStream::pair().map_err(system("make a signal pipe in", &state))?;
         signalled.set_nonblocking(true).map_err(system("make a signal pipe in", &state))?;
@@ -210,8 +211,11 @@ impl Daemon {
                 .map_err(system("catch signals for", &state))?;
         }
         let mut poll = Poll::new().map_err(system("poll in", &state))?;
-        let descriptors: [(RawFd, Token); 3] =
-            [(listener.as_raw_fd(), SOCKET), (signalled.as_raw_fd(), SIGNAL), (watch.fd(), WATCH)];
+        let descriptors: [(RawFd, Token); 3] = [
+            (listener.as_raw_fd(), SOCKET),
+            (signalled.as_raw_fd(), SIGNAL),
+            (self.watch.fd(), WATCH),
+        ];
         for (descriptor, token) in descriptors {
             poll.registry()
                 .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
@@ -226,7 +230,7 @@ impl Daemon {
         let mut events = Events::with_capacity(16);
         loop {
             let now = now();
-            let timeout = watch.due(now).map_or(EVENT_PERIOD, |due| due.min(EVENT_PERIOD));
+            let timeout = self.watch.due(now).map_or(EVENT_PERIOD, |due| due.min(EVENT_PERIOD));
             match poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(system("poll in", &state)(error));
@@ -236,8 +240,8 @@ impl Daemon {
             if signalled.read(&mut [0; 8]).is_ok_and(|count| count > 0) {
                 break;
             }
-            watch.look(self::now());
-            if watch.settled(self::now()) {
+            self.watch.look(self::now());
+            if self.watch.settled(self::now()) {
                 self.reload();
             }
             self.remove_dead_ports();

@@ -50,7 +50,7 @@ impl Stream {
         let after = end.saturating_add(u64::from(has_fin));
         let occupies = after > start;
         // RFC 9293 §3.10.7.4: nothing beyond the window the server opened moves anything.
-        if start > self.up.sender_edge().max(self.known()) {
+        if start > self.client_edge().max(self.known()) {
             return Err(StreamDrop::OutOfWindow);
         }
         if let Some(timestamps) = options.timestamps.filter(|_| self.timestamps) {
@@ -111,7 +111,7 @@ impl Stream {
             return Ok(if forwarded { Disposition::Forwarded } else { Disposition::Absorbed });
         }
 
-        let received = end.min(self.up.sender_edge().max(self.known()));
+        let received = end.min(self.client_edge().max(self.known()));
         let passed = if segment.payload.is_empty() {
             Passed::default()
         } else {
@@ -126,9 +126,14 @@ impl Stream {
             passed.keep.end == segment.payload.len() || passed.keep.is_empty()
         };
         let forwarded = if passed.keep.is_empty() && !passes_fin {
-            let seq = self.up.splice.forward(start.max(self.known()).min(self.released()));
-            // A window probe: the server has to say where its window is.
-            let probe = received <= start.max(self.known());
+            let first = start.max(self.known());
+            // A window probe must make the server say where its window is, without the byte beyond it; an old number does.
+            let probe = received <= first && !segment.payload.is_empty();
+            let seq = if probe {
+                self.up.splice.forward(self.known()).saturating_sub(1)
+            } else {
+                self.up.splice.forward(first.min(self.released()))
+            };
             self.pass_bare(segment, options, acknowledged, seq, probe, around)
         } else {
             let first = if passed.keep.is_empty() {
@@ -230,17 +235,22 @@ impl Stream {
         // Below the frontier everything is decided: what is in no cut passes, as far as it is one run.
         let from = self.up.splice.skip_cut(start.max(self.known()));
         let decided = received.min(self.frontier);
-        let run = decided.min(self.up.splice.run_end(from));
+        let queue = self.first_unsent().unwrap_or(NEVER);
+        let run = decided
+            .min(self.up.splice.run_end(from))
+            .min(self.up.sender_edge())
+            .min(queue)
+            .max(from);
         if from < run {
             passed.keep = part(start, len, from, run);
         }
-        if received <= self.frontier {
+        if received <= self.frontier.max(start) {
             if passed.keep.is_empty() && start < received {
                 passed.answer = Answer::Acknowledge;
             }
             return passed;
         }
-        let one_run = run == decided || from >= decided;
+        let one_run = (run == decided || from >= decided) && queue == NEVER;
 
         let held_end = self.frontier.saturating_add(self.held as u64);
         let undecided = from.max(self.frontier);
@@ -414,10 +424,9 @@ impl Stream {
                 Step::Pass { framing, data } => {
                     let whole = (framing as u64).saturating_add(data);
                     let here = usize::try_from(whole).unwrap_or(usize::MAX).min(self.held);
-                    let from = self.frontier;
                     self.frontier = self.frontier.saturating_add(whole);
                     self.held = self.held.saturating_sub(here);
-                    self.send_kept(from, from.saturating_add(here as u64), around);
+                    self.flush_kept(around);
                 }
                 Step::Answer { cut, reply } => {
                     let cut = cut.min(self.held);
@@ -468,6 +477,9 @@ impl Stream {
         if self.phase != Phase::Closed && self.client_may_be_told() > self.up.told {
             self.acknowledge_to_client(around.sink);
         }
+        if self.owes_server() {
+            self.kept_clock.start(around.now, around.limits);
+        }
         self.watch(around.now, around.limits);
     }
 
@@ -478,7 +490,10 @@ impl Stream {
 
     /// Whether everything before the client's FIN has been decided and answered.
     fn fin_may_pass(&self) -> bool {
-        self.held == 0 && self.up.fin <= self.frontier && self.pending.is_none()
+        self.held == 0
+            && self.up.fin <= self.frontier
+            && self.pending.is_none()
+            && self.first_unsent().is_none()
     }
 
     /// Early bytes whose time has come. `received` is the end of the segment that closed the hole.
@@ -504,7 +519,7 @@ impl Stream {
                 let range = part(start, bytes.len(), from, decided);
                 self.kept.append(from, bytes.get(range).unwrap_or_default(), true);
                 self.owned_to = self.owned_to.max(decided);
-                self.send_kept(from, decided, around);
+                self.flush_kept(around);
             }
             let undecided = from.max(held_end);
             if undecided < end {
@@ -515,35 +530,56 @@ impl Stream {
         }
     }
 
-    /// Sends kept bytes of `from..to` to the server.
-    pub(super) fn send_kept<J: Judge, S: Sink>(
-        &mut self,
-        from: u64,
-        to: u64,
-        around: &mut Around<'_, J, S>,
-    ) {
-        let room = self.room();
-        let mut at = from;
-        while at < to {
-            let limit = usize::try_from(to - at).unwrap_or(usize::MAX).min(room);
-            let Some((start, bytes)) =
-                self.kept.at_or_after(at, limit).filter(|&(start, _)| start < to)
-            else {
+    /// The first released byte of our keeping that waits for the server's window: what follows must queue behind it.
+    fn first_unsent(&self) -> Option<u64> {
+        self.kept
+            .owned_from(self.unsent, 1)
+            .map(|(start, _)| start)
+            .filter(|&start| start < self.frontier)
+    }
+
+    /// Sends released bytes of our keeping, as far as the server's window allows.
+    pub(super) fn flush_kept<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) {
+        let kept = core::mem::take(&mut self.kept);
+        while let Some((start, bytes)) = kept.owned_from(self.unsent, self.room()) {
+            let position = self.up.splice.forward(start);
+            let room =
+                self.up.edge.saturating_sub(position).min(self.frontier.saturating_sub(start));
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+            if bytes.is_empty() {
                 break;
-            };
-            let draft = self.segment_to(
-                Side::Server,
-                self.up.splice.forward(start),
-                Flags::ACK.with(Flags::PSH),
-            );
-            let (told, edge) = draft.said();
-            draft.emit(self.down.number(told), bytes, around.sink);
-            at = start.saturating_add(bytes.len() as u64);
-            self.down.told = self.down.told.max(told);
-            self.down.told_edge = self.down.told_edge.max(edge);
+            }
+            self.send_to_server(start, bytes, around.sink);
         }
-        self.up.high = self.up.high.max(to);
-        self.kept_clock.start(around.now, around.limits);
+        self.kept = kept;
+    }
+
+    /// Sends again what the server misses of the bytes that we acknowledged, or one byte to hear of its window; false if it
+    /// misses something else.
+    pub(super) fn resend_kept<S: Sink>(&mut self, sink: &mut S) -> bool {
+        let una = self.up.splice.backward(self.up.una);
+        let kept = core::mem::take(&mut self.kept);
+        let bytes = kept.from(una, self.room());
+        let released = usize::try_from(self.frontier.saturating_sub(una)).unwrap_or(usize::MAX);
+        let window =
+            usize::try_from(self.up.edge.saturating_sub(self.up.una)).unwrap_or(usize::MAX).max(1);
+        let bytes = bytes.get(..bytes.len().min(released).min(window)).unwrap_or_default();
+        if !bytes.is_empty() {
+            self.send_to_server(una, bytes, sink);
+        }
+        let found = !bytes.is_empty();
+        self.kept = kept;
+        found
+    }
+
+    fn send_to_server<S: Sink>(&mut self, start: u64, bytes: &[u8], sink: &mut S) {
+        let position = self.up.splice.forward(start);
+        let draft = self.segment_to(Side::Server, position, Flags::ACK.with(Flags::PSH));
+        draft.send(bytes, self, sink);
+        let end = start.saturating_add(bytes.len() as u64);
+        self.unsent = self.unsent.max(end);
+        self.up.high = self.up.high.max(end);
     }
 
     /// Tells the client what we have.

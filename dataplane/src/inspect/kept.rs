@@ -95,16 +95,11 @@ impl Kept {
         self.bytes.get(at..at + len.min(limit)).unwrap_or_default()
     }
 
-    /// The first stored bytes at or after `position`, at most `limit` of them, with their position.
-    pub(super) fn at_or_after(&self, position: u64, limit: usize) -> Option<(u64, &[u8])> {
-        let span = self.spans.iter().find(|span| span.end() > position)?;
+    /// The first bytes at or after `position` that are ours to send, at most `limit` of them, with their position.
+    pub(super) fn owned_from(&self, position: u64, limit: usize) -> Option<(u64, &[u8])> {
+        let span = self.spans.iter().find(|span| span.owned && span.end() > position)?;
         let start = span.start.max(position);
         Some((start, self.from(start, limit)))
-    }
-
-    /// Whether bytes that are ours to retransmit are stored at or after `position`.
-    pub(super) fn owns_any_from(&self, position: u64) -> bool {
-        self.spans.iter().any(|span| span.owned && span.end() > position)
     }
 
     /// Whether `bytes` at `start` disagree with any stored byte.

@@ -91,7 +91,7 @@ impl Stream {
         let useless = repeats
             && edge <= self.up.told_edge
             && acknowledged.0 == self.up.una
-            && self.owns_at_una();
+            && self.owes_next();
         if !useless {
             let mut buffer = OptionBytes::new();
             let edit = self.header(segment, seq, flags, acknowledged, options, &mut buffer);
@@ -116,10 +116,17 @@ impl Stream {
         self.down.splice.backward(self.server_end)
     }
 
-    /// Whether the server waits for bytes that are ours to send.
-    fn owns_at_una(&self) -> bool {
+    /// Whether the next byte that the server misses was acknowledged to the client, so that only we can send it.
+    fn owes_next(&self) -> bool {
         let una = self.up.splice.backward(self.up.una);
-        una < self.up.told && self.kept.owns_any_from(una)
+        una < self.up.told.min(self.frontier)
+    }
+
+    /// Whether released bytes of our keeping are not acknowledged by the server.
+    pub(super) fn owes_server(&self) -> bool {
+        let una = self.up.splice.backward(self.up.una);
+        self.owes_next()
+            || self.kept.owned_from(una, 1).is_some_and(|(start, _)| start < self.frontier)
     }
 
     /// What the server has of the client's bytes. Returns whether that is news.
@@ -136,13 +143,13 @@ impl Stream {
             self.kept.free_to(sender);
             self.kept.shrink();
             self.up.splice.settle(position);
-            self.kept_clock.restart(self.kept.owns_any_from(sender), around.now, around.limits);
+            self.kept_clock.restart(self.owes_server(), around.now, around.limits);
             return true;
         }
-        if bare && position == self.up.una && self.owns_at_una() {
+        if bare && position == self.up.una && self.owes_next() {
             self.kept_clock.duplicates = self.kept_clock.duplicates.saturating_add(1);
             if self.kept_clock.duplicates == 3 {
-                self.resend_kept(around);
+                self.resend_kept(around.sink);
             }
         }
         false
@@ -293,19 +300,6 @@ impl Stream {
         }
         let draft = self.segment_to(Side::Client, portion.start, flags);
         draft.send(portion.bytes, self, sink);
-    }
-
-    /// Sends again what the server misses of the bytes that we acknowledged; false if it misses something else.
-    pub(super) fn resend_kept<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) -> bool {
-        let una = self.up.splice.backward(self.up.una);
-        let released = self.frontier.min(self.up.high);
-        let len = self.kept.from(una, self.room()).len() as u64;
-        let to = una.saturating_add(len).min(released);
-        if una >= to {
-            return false;
-        }
-        self.send_kept(una, to, around);
-        true
     }
 
     /// Brings both ends to follow our close.

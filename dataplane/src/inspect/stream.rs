@@ -43,6 +43,9 @@ pub enum Phase {
     Closed,
 }
 
+/// How much of a head is taken even when the server's window is smaller.
+const HEAD_ROOM: u64 = 32 * 1024;
+
 /// "No deadline".
 pub(super) const NO_TICK: Tick = Tick(u64::MAX);
 
@@ -111,6 +114,8 @@ pub struct Stream {
     pub(super) frontier: u64,
     /// Bytes from the frontier on that wait in `kept`.
     pub(super) held: usize,
+    /// Client's position from which on released bytes of our keeping were never sent to the server.
+    pub(super) unsent: u64,
     /// Client's position up to which we may acknowledge what `kept` covers.
     pub(super) owned_to: u64,
     pub(super) kept: Kept,
@@ -188,6 +193,7 @@ impl Stream {
             requests: Requests::new(),
             frontier: 1,
             held: 0,
+            unsent: 0,
             owned_to: 0,
             kept: Kept::default(),
             client_holes: Holes::default(),
@@ -353,6 +359,9 @@ impl Stream {
                     return Err(StreamDrop::UnexpectedSyn);
                 }
                 let options = read_options(segment)?;
+                if let Some(timestamps) = options.timestamps {
+                    self.client.note(timestamps, true);
+                }
                 forward_syn(segment, options, sink);
                 Ok(Disposition::Forwarded)
             }
@@ -471,6 +480,9 @@ impl Stream {
             return Err(StreamDrop::UnexpectedSyn);
         }
         let options = read_options(segment)?;
+        if let Some(timestamps) = options.timestamps {
+            self.end(segment.from).note(timestamps, true);
+        }
         forward_syn(segment, options, sink);
         Ok(Disposition::Forwarded)
     }
@@ -581,7 +593,10 @@ impl Stream {
             Side::Client => self.client_may_be_told(),
             Side::Server => back.splice.backward(back.una).max(back.told),
         };
-        let edge = back.sender_edge();
+        let edge = match side {
+            Side::Client => self.client_edge(),
+            Side::Server => back.sender_edge(),
+        };
         let mut options = OptionBytes::new();
         if self.timestamps {
             options.push_timestamps(Timestamps { value: sender.clock, echo: receiver.clock });
@@ -616,6 +631,21 @@ impl Stream {
         position.max(self.up.told)
     }
 
+    /// Client's position up to which we take bytes whatever the server's window: enough for the rest of a head that the server
+    /// cannot be shown yet, or a window smaller than a head would never open.
+    fn own_edge(&self) -> u64 {
+        if self.held > 0 && self.requests.in_head() {
+            self.frontier.saturating_add(HEAD_ROOM)
+        } else {
+            0
+        }
+    }
+
+    /// The right edge of the window that the client has.
+    pub(super) fn client_edge(&self) -> u64 {
+        self.up.sender_edge().max(self.own_edge())
+    }
+
     /// Reads the acknowledgement and window of a segment that answers `flow`'s sender: (position, right edge), in the
     /// receiver's counting.
     pub(super) fn acknowledgement(
@@ -647,14 +677,16 @@ impl Stream {
     ) -> Edit<'a> {
         let from_client = segment.from == Side::Client;
         let shift = self.end(segment.from).shift;
-        let may_be_told = if from_client { 0 } else { self.client_may_be_told() };
+        let (may_be_told, own_edge) =
+            if from_client { (0, 0) } else { (self.client_may_be_told(), self.own_edge()) };
         let back = if from_client { &mut self.down } else { &mut self.up };
         let (position, edge) = acknowledged;
         let plain = back.splice.is_identity();
         let sender_ack = back.splice.backward(position.max(back.una)).max(may_be_told);
-        let sender_edge = back.splice.backward(edge);
+        let sender_edge = back.splice.backward(edge).max(own_edge);
         // Without edits an old acknowledgement is passed as it is; only a number of our own must not be taken back.
-        let same_ack = plain && (sender_ack == position || may_be_told <= back.una);
+        let same_ack =
+            plain && own_edge <= edge && (sender_ack == position || may_be_told <= back.una);
         back.told = back.told.max(sender_ack);
         back.told_edge = back.told_edge.max(sender_edge);
         let rewritten = if options.has_foreign || (options.has_sack && !plain) {

@@ -83,17 +83,15 @@ impl Stream {
             }
         }
         if around.now >= self.kept_clock.due {
-            let una = self.up.splice.backward(self.up.una);
-            if !self.kept.owns_any_from(una) {
+            if !self.owes_server() {
                 self.kept_clock.restart(false, around.now, around.limits);
             } else if self.kept_clock.tries >= around.limits.retransmits {
                 return Some(StreamDrop::RetransmitLimit);
-            } else if self.resend_kept(around) {
+            } else if self.resend_kept(around.sink) {
                 self.kept_clock.back_off(around.now, around.limits);
             } else {
-                // The server misses bytes that the client still has, or the rest is held and was never sent.
-                let sent = self.up.una < self.up.sent();
-                self.kept_clock.restart(sent, around.now, around.limits);
+                // The server misses bytes that the client still has, and will send.
+                self.kept_clock.restart(true, around.now, around.limits);
             }
         }
         None

@@ -40,7 +40,10 @@ const CHUNK: usize = 64;
 /// send. The kernel's default of 32 would leave the rest of a batch in the ring.
 const SOL_XDP: libc::c_int = 283;
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
-const SIZE_OF_BUDGET: libc::socklen_t = 4;
+/// `XDP_OPTIONS` and its only flag: whether the socket is in zero-copy mode (include/uapi/linux/if_xdp.h).
+const XDP_OPTIONS: libc::c_int = 8;
+const XDP_OPTIONS_ZEROCOPY: u32 = 1;
+const SIZE_OF_U32: libc::socklen_t = 4;
 
 /// Why the memory or a socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -165,23 +168,22 @@ impl Umem {
         };
         let mut made = None;
         let mut refusal = io::Error::from(io::ErrorKind::Unsupported);
-        for (mode, flag) in
-            [(CopyMode::ZeroCopy, BindFlags::XDP_ZEROCOPY), (CopyMode::Copy, BindFlags::XDP_COPY)]
-        {
+        for flag in [BindFlags::XDP_ZEROCOPY, BindFlags::XDP_COPY] {
             // SAFETY: XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD is set, as a shared UMEM needs.
             match unsafe { xsk_rs::Socket::new(config(flag), &self.umem, &name, queue) } {
                 Ok(rings) => {
-                    made = Some((mode, rings));
+                    made = Some(rings);
                     break;
                 }
                 Err(error) => refusal = os_error(&error),
             }
         }
-        let Some((mode, (tx, rx, rings))) = made else { return Err(bind_error(refusal)) };
+        let Some((tx, rx, rings)) = made else { return Err(bind_error(refusal)) };
         let Some((fill, completion)) = rings else {
             return Err(UmemError::AlreadyBound { interface: interface.to_owned(), queue });
         };
         raise_tx_budget(tx.fd().as_raw_fd()).map_err(bind_error)?;
+        let mode = copy_mode(tx.fd().as_raw_fd()).map_err(bind_error)?;
         let ring = RingId(self.next_ring);
         self.next_ring = self.next_ring.checked_add(1).unwrap_or(1);
         let rings = Rings { rx, fill, tx, completion };
@@ -211,13 +213,28 @@ fn raise_tx_budget(fd: RawFd) -> io::Result<()> {
             SOL_XDP,
             XDP_MAX_TX_SKB_BUDGET,
             (&raw const budget).cast(),
-            SIZE_OF_BUDGET,
+            SIZE_OF_U32,
         )
     };
     match result {
         0 => Ok(()),
         // Kernels before 6.16 have no such option; the ring then drains 32 packets a wake-up.
         _ if io::Error::last_os_error().raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Asks the kernel how the socket moves packets: a later socket of a shared UMEM takes the mode of the first, whatever it asked.
+fn copy_mode(fd: RawFd) -> io::Result<CopyMode> {
+    let mut flags = 0u32;
+    let mut size = SIZE_OF_U32;
+    // SAFETY: the option fills a u32, and `flags` is one that lives during the call, as does `size`.
+    let result = unsafe {
+        libc::getsockopt(fd, SOL_XDP, XDP_OPTIONS, (&raw mut flags).cast(), &raw mut size)
+    };
+    match result {
+        0 if flags & XDP_OPTIONS_ZEROCOPY != 0 => Ok(CopyMode::ZeroCopy),
+        0 => Ok(CopyMode::Copy),
         _ => Err(io::Error::last_os_error()),
     }
 }

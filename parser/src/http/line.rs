@@ -96,7 +96,7 @@ fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// How many bytes there are before the first control.
 #[inline]
-fn graphic_or_space(bytes: &[u8]) -> usize {
+pub(super) fn graphic_or_space(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let controls = controls(u64::from_le_bytes(*word));

@@ -5,7 +5,7 @@
 //!
 //! INVARIANT: the state depends only on the bytes so far, not on how they were cut; a refusal is final.
 
-use super::{HttpRefusal, Limits, Progress};
+use super::{HttpRefusal, Limits, Progress, line::graphic_or_space};
 
 /// A longer method than any registered one (`UPDATEREDIRECTREF` has 17).
 pub(super) const MAX_METHOD: usize = 32;
@@ -93,7 +93,8 @@ impl HeadScanner {
             State::Refused(refusal) => return Err(refusal),
             _ => {}
         }
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, after)) = rest.split_first() {
             match self.step(*byte, limits) {
                 Ok(State::Done) => {
                     self.state = State::Done;
@@ -105,8 +106,23 @@ impl HeadScanner {
                     return Err(refusal);
                 }
             }
+            rest = self.skip_value(after, limits);
         }
         Ok(Progress::Incomplete)
+    }
+
+    /// Within a value, passes over the bytes that leave everything as it is; the rest is left.
+    fn skip_value<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> &'a [u8] {
+        if self.state != State::FieldValue {
+            return bytes;
+        }
+        // The byte that reaches a limit is for `step`.
+        let head_room = limits.head_bytes.saturating_sub(self.scanned).saturating_sub(1);
+        let line_room = limits.line_bytes.saturating_sub(self.line).saturating_sub(1);
+        let run = graphic_or_space(bytes).min(head_room).min(line_room);
+        self.scanned = self.scanned.saturating_add(run);
+        self.line = self.line.saturating_add(run);
+        bytes.get(run..).unwrap_or_default()
     }
 
     /// Why the short cut did not come to a head: what is wrong in shape, or else `refusal`.
@@ -469,6 +485,11 @@ mod tests {
         let field = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaa\r\n\r\n";
         let short = Limits { line_bytes: 17, ..good };
         assert_eq!(HeadScanner::request().advance(field, &short), Err(R::FieldLineTooLong));
+        // The byte that reaches the limit decides, however the value is passed over.
+        let control = b"GET / HTTP/1.1\r\nHost: aaaaaaaaaaaaaaaaaaaaaaaa\0";
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::FieldLineTooLong));
+        let short = Limits { head_bytes: 30, ..Limits::default() };
+        assert_eq!(HeadScanner::request().advance(control, &short), Err(R::HeadTooLong));
     }
 
     #[test]

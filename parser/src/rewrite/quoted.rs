@@ -257,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn a_short_quote_has_no_checksum_and_padding_is_not_taken_for_one() {
+        let quoted = tcp_frame(false, TcpFlags::ACK, b"");
+        let mut frame = icmp_error_frame(false, 3, 1, [0; 4], &quoted[14..42]);
+        frame.extend([0xaa; 20]);
+        let mut headers = parsed(&frame);
+        let address = suited(&headers, [10, 7, 7, 7], [7; 15]);
+        quoted_source(&mut frame, &mut headers, address, Some(777)).unwrap();
+        assert_consistent(&frame, &headers);
+        assert_eq!(frame[headers.payload_end()..], [0xaa; 20]);
+    }
+
+    #[test]
     fn only_errors_have_a_quote() {
         let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
         let mut headers = parsed(&frame);

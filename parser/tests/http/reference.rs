@@ -284,11 +284,12 @@ fn reference_chunks(bytes: &[u8]) -> Option<usize> {
         let (name, value) = line.split_once(':')?;
         let letters: String =
             name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-        let forbidden =
-            ["contentlength", "transferencoding", "host", "connection", "upgrade", "expect", "te"];
+        let name_itself = name.to_lowercase();
+        let forbidden = ["contentlength", "transferencoding"].contains(&letters.as_str())
+            || ["host", "connection", "upgrade", "expect", "te"].contains(&name_itself.as_str());
         if name.is_empty()
             || !name.chars().all(is_tchar)
-            || forbidden.contains(&letters.as_str())
+            || forbidden
             || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
         {
             return None;
