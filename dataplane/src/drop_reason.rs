@@ -125,6 +125,7 @@ impl From<ParseError> for DropReason {
             | ParseError::EthernetGroupSource
             | ParseError::ArpTruncated
             | ParseError::ArpUnsupported
+            | ParseError::ArpGroupSender
             | ParseError::Ipv4Truncated
             | ParseError::Ipv4Version
             | ParseError::Ipv4HeaderLength
@@ -140,7 +141,6 @@ impl From<ParseError> for DropReason {
             ParseError::EthernetLlc => Self::UnsupportedL2Protocol,
             ParseError::UnsupportedL3Protocol => Self::UnsupportedL3Protocol,
             ParseError::Ipv6Jumbogram
-            | ParseError::Ipv6ExtensionCount
             | ParseError::Ipv6ExtensionOrder
             | ParseError::Ipv6ExtensionTruncated
             | ParseError::Ipv6OptionMalformed
