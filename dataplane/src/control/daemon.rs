@@ -580,7 +580,7 @@ impl Daemon {
         Some(Answer::Flow { line })
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&self) -> Status {
         let reports = self.reports();
         let mut counters = Counters::default();
         for report in &reports {

@@ -164,7 +164,6 @@ pub struct Worker<P> {
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
     icmp_budget: carry_out::IcmpBudget,
-    streams: usize,
 }
 
 impl<P: Port> Worker<P> {
@@ -193,7 +192,6 @@ impl<P: Port> Worker<P> {
             to_ring: Vec::new(),
             reporting,
             icmp_budget: carry_out::IcmpBudget::default(),
-            streams: 0,
         }
     }
 
@@ -320,7 +318,7 @@ impl<P: Port> Worker<P> {
             free: self.pool.free(),
             waiting: self.ports.waiting(),
             connections: self.connections.len(),
-            streams: self.streams,
+            streams: self.connections.streams(),
             evicted: self.connections.evicted(),
         }
     }
