@@ -92,6 +92,10 @@ impl<P: Port> Worker<P> {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
         let Some(neighbour) = view.neighbour.mac() else {
+            // Its answer arrives at the port's home worker, so that is where packets wait for it.
+            if view.home != self.id {
+                return self.hand_on(view.home, Parcel::Transmit { frame, port: to });
+            }
             return self.wait_for_neighbour(world, to, frame);
         };
         set_macs(frame.bytes_mut(), neighbour, view.mac);

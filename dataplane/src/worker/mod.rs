@@ -246,7 +246,7 @@ impl<P: Port> Worker<P> {
                     self.counters.received += 1;
                     self.process(&world, port, frame, settled, now);
                 }
-                Parcel::Transmit { frame, port } => self.put(port, frame),
+                Parcel::Transmit { frame, port } => self.transmit(&world, port, frame),
             }
         }
         self.wake_streams(&world, now);
