@@ -26,7 +26,10 @@ impl Stream {
         let after = end.saturating_add(u64::from(has_fin));
         let occupies = after > start;
         // RFC 9293 §3.10.7.4: nothing beyond the window the server opened moves anything.
-        if start > self.client_edge().max(self.known()) {
+        // Who has probed a shut window counts the probe's byte, and who was told a wider one has used it: acknowledgements from
+        // there are good all the same.
+        let edge = self.client_edge().max(self.known());
+        if start > edge.max(self.up.told_edge).saturating_add(u64::from(!occupies)) {
             return Err(StreamDrop::OutOfWindow);
         }
         if let Some(timestamps) = options.timestamps.filter(|_| self.timestamps) {
@@ -61,7 +64,7 @@ impl Stream {
                 // A keep-alive probe stays one.
                 self.up.splice.forward(self.known()).saturating_sub(1)
             } else {
-                self.up.splice.forward(start.min(self.released()))
+                self.up.splice.forward(start.min(self.released()).min(edge))
             };
             let forwarded =
                 self.pass_bare(segment, options, acknowledged, seq, !was_injected, around);
@@ -216,7 +219,11 @@ impl Stream {
         if occupies {
             self.throw_away(after);
             self.up.told = self.up.told.max(after);
-            self.client_done |= segment.flags.contains(TcpFlags::FIN);
+            if segment.flags.contains(TcpFlags::FIN) {
+                // Our acknowledgement may be lost: stay for the repeated FIN.
+                self.client_done = true;
+                self.closing_due = around.now.after(around.limits.linger_time);
+            }
             self.open_wide();
             self.acknowledge_to_client(around.sink);
             self.advance_closing(around);

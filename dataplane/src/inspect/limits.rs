@@ -21,7 +21,7 @@ pub struct Limits {
     pub responses: parser::http::Limits,
     /// Rules of the grammar that are widened. Default: none.
     pub strictness: parser::http::Strictness,
-    /// Held, owned and pinned client bytes together. Default 64 KiB; never less than a head.
+    /// Held, owned and pinned client bytes together. Default 128 KiB: the largest frame besides what earlier ones left.
     pub kept: usize,
     /// Separate pieces of kept bytes. Default 1024.
     pub kept_spans: usize,
@@ -59,7 +59,7 @@ impl Default for Limits {
             requests: parser::http::Limits::REQUESTS,
             responses: parser::http::Limits::RESPONSES,
             strictness: parser::http::Strictness::STRICT,
-            kept: 64 * 1024,
+            kept: 128 * 1024,
             kept_spans: 1024,
             holes: 64 * 1024,
             hole_parts: 32,

@@ -262,6 +262,12 @@ impl Endpoint {
         self.peer_mss.min(usize::from(self.settings.mss)) - if self.timestamps { 12 } else { 0 }
     }
 
+    /// Where a retransmitted segment that begins at the first unacknowledged byte ends.
+    fn repair_end(&self) -> u64 {
+        let room = (self.una + self.room() as u64).min(self.peer_edge.max(self.una + 1));
+        room.min(self.end_of_stream())
+    }
+
     fn send_range(&mut self, now: u64, from: u64, to: u64) {
         let mut flags = TcpFlags::ACK;
         let to = to.max(from);
@@ -481,7 +487,7 @@ impl Endpoint {
             self.rto_due = (self.una < self.max_sent).then_some(now + self.rto);
             if self.una < self.recover && self.next >= self.recover {
                 // Partial acknowledgement: the next hole is lost too.
-                let to = (self.una + self.room() as u64).min(self.end_of_stream());
+                let to = self.repair_end();
                 self.send_range(now, self.una, to);
             }
         } else if acked == self.una as i64
@@ -493,7 +499,7 @@ impl Endpoint {
             self.duplicates += 1;
             if self.duplicates == 3 && self.recover <= self.una {
                 self.recover = self.next;
-                let mut to = (self.una + self.room() as u64).min(self.end_of_stream());
+                let mut to = self.repair_end();
                 if let Some((&start, _)) = self.sacked.range(self.una..).next() {
                     to = to.min(start);
                 }
