@@ -493,3 +493,16 @@ fn nothing_passes_before_a_first_snapshot() {
     rig.worker.world = Arc::new(World::new(9, None, Vec::new(), Vec::new()));
     assert!(rig.send(TIEFIGHTER, &bytes(&tiefighter_syn())).is_empty());
 }
+
+#[test]
+fn a_packet_does_not_wait_forever_for_a_pod_that_never_speaks() {
+    let mut rig = Rig::new("");
+    rig.neighbours[1] = Arc::new(Neighbour::default());
+    rig.apply("");
+    rig.send(TIEFIGHTER, &bytes(&tiefighter_syn()));
+    assert_eq!(rig.worker.ports.waiting(), 1);
+    rig.worker.now = Tick(rig.worker.now.0 + 10_000);
+    rig.worker.expire_waiting();
+    assert_eq!(rig.dropped(DropReason::NeighbourUnresolved), 1);
+    rig.check_ledger();
+}
