@@ -37,6 +37,8 @@ pub struct Port {
     pub mode: String,
     /// Whether it carries frames.
     pub up: bool,
+    /// Packets received.
+    pub received: u64,
 }
 
 /// Where the frames are.

@@ -18,6 +18,7 @@ mod load;
 mod operate;
 mod reload;
 mod story;
+mod uplink;
 
 /// One test.
 struct Case {
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
         operate::cases(),
         internet::cases(),
         crash::cases(),
+        uplink::cases(),
         load::cases(),
     ]
     .into_iter()
