@@ -88,7 +88,7 @@ impl<P: Port> Worker<P> {
             Err(reason) => return Verdict::Drop(reason),
         };
         if let Some(error) = headers.icmp_error() {
-            return self.judge_icmp_error(world, headers, error);
+            return self.judge_icmp_error(world, port, headers, error);
         }
         match headers.transport {
             Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
@@ -215,7 +215,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Judges a connection by the table of this epoch.
-    fn judge_again(
+    pub(super) fn judge_again(
         &mut self,
         world: &World,
         table: &Table,
@@ -394,7 +394,16 @@ impl<P: Port> Worker<P> {
     }
 
     /// The verdict on an ICMP error: it belongs to the connection of the packet that it quotes (Cilium's RELATED), or to none.
-    fn judge_icmp_error(&mut self, world: &World, headers: &Headers, error: &IcmpError) -> Verdict {
+    ///
+    /// Whoever is not on the connection's far side may not speak of it (RFC 5927): a third pod that guesses the ports could slow or
+    /// cut it.
+    fn judge_icmp_error(
+        &mut self,
+        world: &World,
+        port: PortId,
+        headers: &Headers,
+        error: &IcmpError,
+    ) -> Verdict {
         let quoted = error.quote.tuple;
         let Some(found) = self.connections.find(&quoted) else {
             // The quoted packet's sender receives the error; its connection is with the worker of one of the two ends.
@@ -415,10 +424,14 @@ impl<P: Port> Worker<P> {
         if connection.service.is_some() || connection.stream.is_some() {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         }
-        let to = match found.direction {
-            Direction::Original => connection.judgement.source_port,
-            Direction::Reply => connection.judgement.destination_port,
+        let Judgement { source_port, destination_port, .. } = connection.judgement;
+        let (to, far) = match found.direction {
+            Direction::Original => (source_port, destination_port),
+            Direction::Reply => (destination_port, source_port),
         };
+        if port != far || headers.destination() != Some(quoted.source) {
+            return Verdict::Drop(DropReason::UnrelatedIcmpError);
+        }
         forward(world, to, headers, &quoted, quoted)
     }
 

@@ -332,6 +332,13 @@ impl<P: Port> Worker<P> {
                 continue; // It has been scheduled anew since.
             }
             connection.wake = None;
+            let found = Found { id, direction: Direction::Original };
+            if connection.judgement.epoch != world.epoch
+                && self.judge_again(world, table, found, TcpFlags::NONE, now).is_err()
+            {
+                continue;
+            }
+            let Some(connection) = self.connections.connection(id) else { continue };
             let mut judge =
                 PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
             let mut sink =
@@ -342,9 +349,7 @@ impl<P: Port> Worker<P> {
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;
             self.schedule(id);
-            if let Some(frame) =
-                self.send_outbox(world, Found { id, direction: Direction::Original }, None)
-            {
+            if let Some(frame) = self.send_outbox(world, found, None) {
                 self.pool.give(frame);
             }
         }

@@ -506,3 +506,29 @@ fn a_packet_does_not_wait_forever_for_a_pod_that_never_speaks() {
     assert_eq!(rig.dropped(DropReason::NeighbourUnresolved), 1);
     rig.check_ledger();
 }
+
+/// "Port unreachable" about `quoted`, as `source` on `port` would send it to `destination`.
+fn icmp_error(port: PortId, source: &str, destination: &str, quoted: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 2048];
+    let packet = parser::emit::IcmpPacket {
+        envelope: envelope(port, source, destination),
+        icmp_type: 3,
+        code: 3,
+        word: [0; 4],
+        body: &quoted[14..],
+    };
+    let length = packet.emit(&mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+#[test]
+fn an_icmp_error_passes_from_the_connections_far_side_and_from_nobody_else() {
+    let mut rig = Rig::new("");
+    let syn = rig.open(TIEFIGHTER, tiefighter_syn());
+    let out = rig.send(DEATHSTAR, &icmp_error(DEATHSTAR, "10.0.0.2", "10.0.0.1", &syn));
+    assert_eq!(out.len(), 1, "related");
+    assert!(rig.send(XWING, &icmp_error(XWING, "10.0.0.3", "10.0.0.1", &syn)).is_empty());
+    assert!(rig.send(DEATHSTAR, &icmp_error(DEATHSTAR, "10.0.0.2", "10.0.0.3", &syn)).is_empty());
+    assert_eq!(rig.dropped(DropReason::UnrelatedIcmpError), 2);
+}
