@@ -64,8 +64,8 @@ mod tests {
         let kinds =
             [ResponseTo::Head, ResponseTo::Other, ResponseTo::WebSocket, ResponseTo::Connect];
         let mut outstanding = Outstanding::default();
-        for round in 0..4 {
-            outstanding.push(kinds[round]);
+        for kind in kinds {
+            outstanding.push(kind);
         }
         for _ in 4..100 {
             outstanding.push(ResponseTo::Other);
