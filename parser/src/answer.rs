@@ -1,7 +1,8 @@
 //! Frames that answer a frame: echo replies, ICMP errors, TCP resets and neighbour advertisements.
 //!
-//! A frame and its headers arrive; the answer leaves in the caller's buffer, sent from the station and, except for errors, the
-//! address the frame was for. Nothing answers what the RFCs say must stay unanswered, so two of us cannot start a storm.
+//! A frame and its headers arrive; the answer leaves in the caller's buffer, sent from the station
+//! and, except for errors, the address the frame was for. Nothing answers what the RFCs say must
+//! stay unanswered, so two of us cannot start a storm.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -88,11 +89,13 @@ impl ErrorReply {
     }
 }
 
-/// The ICMP error about `frame`, from our address `source`; quotes as much of the packet as the RFCs allow and the frame has.
+/// The ICMP error about `frame`, from our address `source`; quotes as much of the packet as the
+/// RFCs allow and the frame has.
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] for what must not be answered: errors, unknown ICMP, later fragments, packets to a group of
-/// hosts or stations or from no single host, and ARP. Otherwise as for [`IcmpPacket::emit`].
+/// [`EmitError::NotAnswerable`] for what must not be answered: errors, unknown ICMP, later
+/// fragments, packets to a group of hosts or stations or from no single host, and ARP. Otherwise as
+/// for [`IcmpPacket::emit`].
 pub fn icmp_error(
     frame: &[u8],
     headers: &Headers,
@@ -125,7 +128,8 @@ pub fn icmp_error(
     IcmpPacket { envelope, icmp_type, code, word, body }.emit(out)
 }
 
-/// RFC 1122 §3.2.2 and RFC 4443 §2.4 e, without the latter's exception for multicast "packet too big".
+/// RFC 1122 §3.2.2 and RFC 4443 §2.4 e, without the latter's exception for multicast "packet too
+/// big".
 fn may_be_answered(headers: &Headers) -> bool {
     let is_about_one = match headers.transport {
         Transport::Icmp(icmp) => !icmp.is_error(),
@@ -143,8 +147,8 @@ fn may_be_answered(headers: &Headers) -> bool {
 /// The answer to an echo request, with the request's data.
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] when the frame is no echo request to a single host, or does not hold all of its data.
-/// Otherwise as for [`IcmpPacket::emit`].
+/// [`EmitError::NotAnswerable`] when the frame is no echo request to a single host, or does not
+/// hold all of its data. Otherwise as for [`IcmpPacket::emit`].
 pub fn echo_reply(frame: &[u8], headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
     let (icmp_type, echo) = match headers.transport {
         Transport::Icmp(icmp) => match icmp.message {
@@ -166,12 +170,13 @@ pub fn echo_reply(frame: &[u8], headers: &Headers, out: &mut [u8]) -> Result<usi
     IcmpPacket { envelope, icmp_type, code: 0, word: [i0, i1, s0, s1], body }.emit(out)
 }
 
-/// The reset that answers a segment to a connection which does not exist (RFC 9293 §3.10.7.1): it takes its number from the
-/// segment's acknowledgement, or acknowledges the whole segment if there is none.
+/// The reset that answers a segment to a connection which does not exist (RFC 9293 §3.10.7.1): it
+/// takes its number from the segment's acknowledgement, or acknowledges the whole segment if there
+/// is none.
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] for a reset, for what is not TCP, and for what came to a group or from no single host
-/// (RFC 9293 §3.9.2.3). Otherwise as for [`Segment::emit`].
+/// [`EmitError::NotAnswerable`] for a reset, for what is not TCP, and for what came to a group or
+/// from no single host (RFC 9293 §3.9.2.3). Otherwise as for [`Segment::emit`].
 pub fn reset(headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
     let tcp = headers.tcp().filter(|tcp| !tcp.flags.is_rst()).ok_or(EmitError::NotAnswerable)?;
     if !may_be_answered(headers) {
@@ -191,11 +196,12 @@ pub fn reset(headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
         .emit(out)
 }
 
-/// The answer to a neighbour solicitation: the target is at `mac`. Duplicate address detection is answered to all nodes
-/// (RFC 4861 §7.2.4).
+/// The answer to a neighbour solicitation: the target is at `mac`. Duplicate address detection is
+/// answered to all nodes (RFC 4861 §7.2.4).
 ///
 /// # Errors
-/// [`EmitError::NotAnswerable`] for anything but a neighbour solicitation, or for one that no single host sent. Otherwise as for [`IcmpPacket::emit`].
+/// [`EmitError::NotAnswerable`] for anything but a neighbour solicitation, or for one that no
+/// single host sent. Otherwise as for [`IcmpPacket::emit`].
 pub fn neighbour_advertisement(
     headers: &Headers,
     mac: MacAddress,
@@ -498,7 +504,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reset_takes_the_number_rfc_9293_says(is_ipv6: bool, flags in flags(), payload in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn a_reset_takes_the_number_rfc_9293_says(
+            is_ipv6: bool,
+            flags in flags(),
+            payload in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
             let frame = tcp_frame(is_ipv6, flags, &payload);
             let headers = parsed(&frame);
             let mut out = [0; 200];

@@ -1,6 +1,7 @@
 //! ARP for IPv4 over Ethernet. Read RFC 826 first.
 //!
-//! A packet arrives after the Ethernet header, and a question or an answer about an address leaves; or the other way round.
+//! A packet arrives after the Ethernet header, and a question or an answer about an address leaves;
+//! or the other way round.
 
 use std::net::Ipv4Addr;
 
@@ -30,7 +31,8 @@ pub enum ArpOperation {
 pub struct Arp {
     /// Question or answer.
     pub operation: ArpOperation,
-    /// The MAC the sender claims for `sender_ip`; the anti-spoofing check compares it with the port's.
+    /// The MAC the sender claims for `sender_ip`; the anti-spoofing check compares it with the
+    /// port's.
     pub sender_mac: MacAddress,
     /// The address the sender claims; unspecified in a probe (RFC 5227 §2.1.1).
     pub sender_ip: Ipv4Addr,
@@ -44,7 +46,8 @@ impl Arp {
     /// Reads the packet that follows the Ethernet header.
     ///
     /// # Errors
-    /// The packet is cut short, is not a request or reply for IPv4 over Ethernet, or its sender is a group of stations.
+    /// The packet is cut short, is not a request or reply for IPv4 over Ethernet, or its sender is
+    /// a group of stations.
     pub fn parse(packet: &[u8]) -> Result<Self, ParseError> {
         let packet: [u8; PACKET_LEN] = bytes::array(packet, 0).ok_or(ParseError::ArpTruncated)?;
         let [h0, h1, p0, p1, hl, pl, o0, o1, addresses @ ..] = packet;
@@ -181,7 +184,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_emitted_is_read_back(
-            reply: bool, mut sender_mac: [u8; 6], sender_ip: [u8; 4], target_mac: [u8; 6], target_ip: [u8; 4],
+            reply: bool,
+            mut sender_mac: [u8; 6],
+            sender_ip: [u8; 4],
+            target_mac: [u8; 6],
+            target_ip: [u8; 4],
         ) {
             sender_mac[0] &= 0xfe;
             let arp = Arp {

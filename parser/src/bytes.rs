@@ -1,7 +1,8 @@
 //! Big-endian fields at an offset of a byte slice, read and written without indexing.
 //!
-//! `None` always means "the slice ends before the field does". Offsets come from earlier, checked lengths; they are added
-//! with saturating arithmetic, so a sum that would overflow simply lies beyond every slice.
+//! `None` always means "the slice ends before the field does". Offsets come from earlier, checked
+//! lengths; they are added with saturating arithmetic, so a sum that would overflow simply lies
+//! beyond every slice.
 
 /// `N` bytes at `offset`.
 pub(crate) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {

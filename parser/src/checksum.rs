@@ -1,8 +1,9 @@
 //! The Internet checksum: sums over bytes, and changes to a sum. Read RFC 1071 and RFC 1624 first.
 //!
-//! Bytes arrive, a 16-bit ones'-complement sum leaves. A [`Sum`] adds up whole ranges, also one that is spread over several
-//! buffers; a [`Change`] is the difference an edit makes, so that a rewritten header costs a few additions instead of a walk
-//! over the payload. Fast forms are tested against a loop over 16-bit words.
+//! Bytes arrive, a 16-bit ones'-complement sum leaves. A [`Sum`] adds up whole ranges, also one
+//! that is spread over several buffers; a [`Change`] is the difference an edit makes, so that a
+//! rewritten header costs a few additions instead of a walk over the payload. Fast forms are tested
+//! against a loop over 16-bit words.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +13,8 @@ use crate::{
     network::{Network, Protocol},
 };
 
-/// A ones'-complement sum of 16-bit big-endian words, over any number of byte ranges taken one after the other.
+/// A ones'-complement sum of 16-bit big-endian words, over any number of byte ranges taken one
+/// after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// INVARIANT: 16 bits, carries already added back (`fold`).
@@ -30,6 +32,7 @@ impl Sum {
 
     /// The sum over everything so far, and then `bytes`.
     #[must_use]
+    #[inline]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {
         let words = sum_words(bytes);
         let words = if self.odd { words.swap_bytes() } else { words };
@@ -73,34 +76,58 @@ const fn add(a: u16, b: u16) -> u16 {
     sum.wrapping_add(carry as u16)
 }
 
-/// The sum over `bytes` from an even place on; a last odd byte is the high half of a word (RFC 1071 §1).
+/// The sum over `bytes` from an even place on; a last odd byte is the high half of a word (RFC 1071
+/// §1).
 ///
-/// Bytes are added as little words of the machine and swapped at the end, which the sum's arithmetic permits (RFC 1071 §2B);
-/// 32-bit words into a 64-bit lane leave room for 2^32 additions before a carry could be lost.
+/// Words are added as the machine reads them and swapped at the end, and four of them at a time,
+/// both of which the sum's arithmetic permits (RFC 1071 §2); independent lanes let additions
+/// overlap. What is left over is at most one word of each smaller size.
+#[inline]
 fn sum_words(bytes: &[u8]) -> u16 {
-    let (chunks, rest) = bytes.as_chunks::<4>();
-    let mut lane = 0_u64;
-    for chunk in chunks {
-        lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*chunk)));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut lanes = [0; 4];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane = add_wide(*lane, u64::from_ne_bytes(*word));
+        }
     }
-    let mut tail = [0; 4];
-    if let Some(tail) = tail.get_mut(..rest.len()) {
-        tail.copy_from_slice(rest);
+    let [a, b, c, d] = lanes;
+    let mut sum = add_wide(add_wide(a, b), add_wide(c, d));
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        sum = add_wide(sum, u64::from_ne_bytes(*word));
     }
-    lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(tail)));
-    u16::from_be(fold(lane))
+    let (halves, rest) = rest.as_chunks::<4>();
+    for half in halves {
+        sum = add_wide(sum, u64::from(u32::from_ne_bytes(*half)));
+    }
+    let (quarters, rest) = rest.as_chunks::<2>();
+    for quarter in quarters {
+        sum = add_wide(sum, u64::from(u16::from_ne_bytes(*quarter)));
+    }
+    if let [last] = rest {
+        sum = add_wide(sum, u64::from(u16::from_ne_bytes([*last, 0])));
+    }
+    u16::from_be(fold(sum))
 }
 
-/// Adds the four 16-bit parts of a number, carries included.
-const fn fold(lane: u64) -> u16 {
-    let [a, b, c, d, e, f, g, h] = lane.to_ne_bytes();
+/// [`add`] for four words at once: a carry out of the top comes back at the bottom.
+const fn add_wide(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum.wrapping_add(carry as u64)
+}
+
+/// Adds the four words of a wide sum.
+const fn fold(sum: u64) -> u16 {
+    let [a, b, c, d, e, f, g, h] = sum.to_ne_bytes();
     let low = add(u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
     add(low, add(u16::from_ne_bytes([e, f]), u16::from_ne_bytes([g, h])))
 }
 
 /// What an edit adds to the sum of the range it lies in (RFC 1624 §3, equation 3).
 ///
-/// Several edits add up to one `Change`, and one `Change` can serve several checksums that cover the same bytes.
+/// Several edits add up to one `Change`, and one `Change` can serve several checksums that cover
+/// the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "an edit whose change reaches no checksum corrupts the packet"]
 pub struct Change(u16);
@@ -110,6 +137,7 @@ impl Change {
     pub const NONE: Self = Self(0);
 
     /// `old` bytes became `new` ones, of the same length, at an even place of the range.
+    #[inline]
     pub fn of(old: &[u8], new: &[u8]) -> Self {
         Self(add(!sum_words(old), sum_words(new)))
     }
@@ -130,14 +158,16 @@ impl Change {
         !add(!checksum, self.0)
     }
 
-    /// A UDP checksum after the edit: 0 means "none" and stays (RFC 768), and a computed 0 is sent as all ones.
+    /// A UDP checksum after the edit: 0 means "none" and stays (RFC 768), and a computed 0 is sent
+    /// as all ones.
     #[must_use]
     pub const fn apply_udp(self, checksum: u16) -> u16 {
         if checksum == 0 { 0 } else { udp_checksum(self.apply(checksum)) }
     }
 }
 
-/// The UDP checksum to send for a computed one: all ones instead of 0, which would mean "none" (RFC 768).
+/// The UDP checksum to send for a computed one: all ones instead of 0, which would mean "none" (RFC
+/// 768).
 #[must_use]
 pub const fn udp_checksum(computed: u16) -> u16 {
     if computed == 0 { 0xffff } else { computed }
@@ -149,7 +179,8 @@ pub fn update16(checksum: u16, old: u16, new: u16) -> u16 {
     Change::of(&old.to_be_bytes(), &new.to_be_bytes()).apply(checksum)
 }
 
-/// A checksum after one 32-bit word of its range changed, such as an IPv4 address or a sequence number.
+/// A checksum after one 32-bit word of its range changed, such as an IPv4 address or a sequence
+/// number.
 #[must_use]
 pub fn update32(checksum: u16, old: u32, new: u32) -> u16 {
     Change::of(&old.to_be_bytes(), &new.to_be_bytes()).apply(checksum)
@@ -161,7 +192,8 @@ pub fn update128(checksum: u16, old: u128, new: u128) -> u16 {
     Change::of(&old.to_be_bytes(), &new.to_be_bytes()).apply(checksum)
 }
 
-/// The sum over the IPv4 pseudo header (RFC 9293 §3.1, RFC 768). `length` counts the transport header and its payload.
+/// The sum over the IPv4 pseudo header (RFC 9293 §3.1, RFC 768). `length` counts the transport
+/// header and its payload.
 #[must_use]
 pub fn pseudo_header_v4(
     source: Ipv4Addr,
@@ -193,9 +225,9 @@ pub fn pseudo_header_v6(
 
 /// Whether the transport checksum of a whole frame is right: TCP, UDP, ICMP or ICMPv6.
 ///
-/// True as well where there is none to check: another protocol, ARP, and IPv4 UDP that was sent without (RFC 768). False for
-/// a fragment, whose checksum covers bytes that are elsewhere, for IPv6 UDP without a checksum (RFC 8200 §8.1), and for a
-/// frame shorter than its headers.
+/// True as well where there is none to check: another protocol, ARP, and IPv4 UDP that was sent
+/// without (RFC 768). False for a fragment, whose checksum covers bytes that are elsewhere, for
+/// IPv6 UDP without a checksum (RFC 8200 §8.1), and for a frame shorter than its headers.
 #[must_use]
 pub fn verify_transport(frame: &[u8], headers: &Headers) -> bool {
     verify_transport_parts(frame, [], headers)
@@ -219,10 +251,12 @@ pub fn verify_transport_parts<'a>(
     }
 }
 
-/// Completes a TCP or UDP checksum that the sender left to its hardware, and says whether there was one.
+/// Completes a TCP or UDP checksum that the sender left to its hardware, and says whether there was
+/// one.
 ///
-/// A pod on a veth believes in such hardware: its frames arrive with the pseudo header's sum, not complemented, in the field
-/// (`CHECKSUM_PARTIAL`). A frame that is right already is not changed. `headers` keeps the checksum that came in.
+/// A pod on a veth believes in such hardware: its frames arrive with the pseudo header's sum, not
+/// complemented, in the field (`CHECKSUM_PARTIAL`). A frame that is right already is not changed.
+/// `headers` keeps the checksum that came in.
 #[must_use]
 pub fn complete_partial(frame: &mut [u8], headers: &Headers) -> bool {
     complete_partial_parts(frame, [], headers)
@@ -238,7 +272,8 @@ pub fn complete_partial_parts<'a>(
     let Some(field @ (ChecksumField::Tcp | ChecksumField::Udp)) = ChecksumField::of(headers) else {
         return false;
     };
-    // The field itself holds the pseudo header's sum, so the sum over the transport bytes alone is the whole sum.
+    // The field itself holds the pseudo header's sum, so the sum over the transport bytes alone is
+    // the whole sum.
     if field.read(first, headers) != Some(field.pseudo_header(headers).value()) {
         return false;
     }
@@ -426,7 +461,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fast_sum_equals_the_slow_one(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts: [prop::sample::Index; 3]) {
+        fn fast_sum_equals_the_slow_one(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cuts: [prop::sample::Index; 3],
+        ) {
             prop_assert_eq!(Sum::new().add_bytes(&bytes).value(), naive_sum(&bytes));
             let mut cuts = cuts.map(|cut| cut.index(bytes.len() + 1));
             cuts.sort_unstable();
@@ -451,7 +489,12 @@ mod tests {
         }
 
         #[test]
-        fn updates_of_all_widths_equal_a_fresh_sum(before: [u8; 16], word: u16, long: u32, all: u128) {
+        fn updates_of_all_widths_equal_a_fresh_sum(
+            before: [u8; 16],
+            word: u16,
+            long: u32,
+            all: u128,
+        ) {
             let sum = |bytes: &[u8]| !naive_sum(&[&[0, 6], bytes].concat());
             let with = |new: &[u8]| sum(&[new, &before[new.len()..]].concat());
             let [a, b, c, d, ..] = before;
@@ -485,7 +528,10 @@ mod tests {
         }
 
         #[test]
-        fn buffers_may_be_cut_anywhere_behind_the_headers(frame in tcp_frames(), cuts: [prop::sample::Index; 2]) {
+        fn buffers_may_be_cut_anywhere_behind_the_headers(
+            frame in tcp_frames(),
+            cuts: [prop::sample::Index; 2],
+        ) {
             let whole = frame.clone();
             let mut frame = frame;
             let headers = leave_to_hardware(&mut frame);

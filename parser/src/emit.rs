@@ -1,8 +1,10 @@
-//! Frames from nothing: TCP segments, UDP datagrams and ICMP messages with their IP and Ethernet headers.
+//! Frames from nothing: TCP segments, UDP datagrams and ICMP messages with their IP and Ethernet
+//! headers.
 //!
-//! Addresses, numbers and payload arrive; a whole frame with right checksums leaves in the caller's buffer, and its length is
-//! returned. Every frame built here is one that [`Headers::parse`](crate::headers::Headers::parse) accepts, if its addresses,
-//! ports and flags are ones it accepts.
+//! Addresses, numbers and payload arrive; a whole frame with right checksums leaves in the caller's
+//! buffer, and its length is returned. Every frame built here is one that
+//! [`Headers::parse`](crate::headers::Headers::parse) accepts, if its addresses, ports and flags
+//! are ones it accepts.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -37,10 +39,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Writes both headers in front of `transport_len` bytes of the transport protocol, whose offset is returned with the sum
-    /// over its pseudo header.
+    /// Writes both headers in front of `transport_len` bytes of the transport protocol, whose
+    /// offset is returned with the sum over its pseudo header.
     ///
-    /// IPv4 packets are marked "don't fragment", so that their identification may be 0 (RFC 6864 §4.1).
+    /// IPv4 packets are marked "don't fragment", so that their identification may be 0 (RFC 6864
+    /// §4.1).
     fn write(
         &self,
         out: &mut [u8],
@@ -124,7 +127,8 @@ pub struct Segment<'a> {
     pub flags: TcpFlags,
     /// The receive window, not scaled.
     pub window: u16,
-    /// Options as on the wire, at most 40 bytes; a last incomplete word is filled with zeros, the end of options.
+    /// Options as on the wire, at most 40 bytes; a last incomplete word is filled with zeros, the
+    /// end of options.
     pub options: &'a [u8],
     /// The payload.
     pub payload: &'a [u8],
@@ -134,7 +138,8 @@ impl Segment<'_> {
     /// Writes the frame and returns its length.
     ///
     /// # Errors
-    /// The frame does not fit the buffer, IP's length or TCP's options field, or the addresses are of different versions.
+    /// The frame does not fit the buffer, IP's length or TCP's options field, or the addresses are
+    /// of different versions.
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, EmitError> {
         if self.options.len() > MAX_OPTIONS_LEN {
             return Err(EmitError::TooLong);
@@ -201,7 +206,8 @@ impl Datagram<'_> {
     /// Writes the frame and returns its length.
     ///
     /// # Errors
-    /// The frame does not fit the buffer or IP's length, or the addresses are of different versions.
+    /// The frame does not fit the buffer or IP's length, or the addresses are of different
+    /// versions.
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, EmitError> {
         let transport_len = udp::HEADER_LEN.saturating_add(self.payload.len());
         let (offset, pseudo_header) = self.envelope.write(out, Protocol::UDP, transport_len)?;
@@ -237,7 +243,8 @@ impl IcmpPacket<'_> {
     /// Writes the frame and returns its length.
     ///
     /// # Errors
-    /// The frame does not fit the buffer or IP's length, or the addresses are of different versions.
+    /// The frame does not fit the buffer or IP's length, or the addresses are of different
+    /// versions.
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, EmitError> {
         let is_ipv6 = self.envelope.source.is_ipv6();
         let protocol = if is_ipv6 { Protocol::ICMPV6 } else { Protocol::ICMP };
@@ -252,7 +259,8 @@ impl IcmpPacket<'_> {
     }
 }
 
-/// The question "who has `target`?" to the target's solicited-node group (RFC 4861 §4.3, RFC 4291 §2.7.1).
+/// The question "who has `target`?" to the target's solicited-node group (RFC 4861 §4.3, RFC 4291
+/// §2.7.1).
 ///
 /// # Errors
 /// The buffer is shorter than 86 bytes.
@@ -399,8 +407,13 @@ mod tests {
     proptest! {
         #[test]
         fn segments_are_read_back(
-            envelope in envelopes(), ports in (1..=u16::MAX, 1..=u16::MAX), numbers: [u32; 2], window: u16,
-            flags in flags(), options in tcp_options(), payload in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            ports in (1..=u16::MAX, 1..=u16::MAX),
+            numbers: [u32; 2],
+            window: u16,
+            flags in flags(),
+            options in tcp_options(),
+            payload in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let segment = Segment {
                 envelope,
@@ -428,7 +441,10 @@ mod tests {
 
         #[test]
         fn datagrams_are_read_back(
-            envelope in envelopes(), src_port: u16, dst_port in 1..=u16::MAX, payload in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            src_port: u16,
+            dst_port in 1..=u16::MAX,
+            payload in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let frame = built(|out| Datagram { envelope, src_port, dst_port, payload: &payload }.emit(out));
             let headers = parsed(&frame);
@@ -441,7 +457,10 @@ mod tests {
 
         #[test]
         fn echo_requests_are_read_back(
-            envelope in envelopes(), identifier: u16, sequence: u16, data in prop::collection::vec(any::<u8>(), 0..100),
+            envelope in envelopes(),
+            identifier: u16,
+            sequence: u16,
+            data in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let frame = built(|out| echo_request(envelope, identifier, sequence, &data, out));
             let headers = parsed(&frame);

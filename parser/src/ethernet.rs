@@ -1,7 +1,7 @@
 //! Ethernet II. Read IEEE 802.3 §3 first.
 //!
-//! A frame arrives, addresses and `EtherType` leave. Tagged and LLC frames are refused here, so that everything after this
-//! file finds its packet at one place: byte 14.
+//! A frame arrives, addresses and `EtherType` leave. Tagged and LLC frames are refused here, so
+//! that everything after this file finds its packet at one place: byte 14.
 
 use std::fmt;
 
@@ -182,7 +182,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_emitted_is_read_back(destination: [u8; 6], mut source: [u8; 6], ethertype in 0x0600u16..0x8100) {
+        fn what_is_emitted_is_read_back(
+            destination: [u8; 6],
+            mut source: [u8; 6],
+            ethertype in 0x0600u16..0x8100,
+        ) {
             source[0] &= 0xfe;
             let header = Ethernet {
                 destination: MacAddress(destination),

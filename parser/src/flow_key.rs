@@ -6,7 +6,8 @@ use crate::network::{L4Port, Protocol};
 
 /// One direction of a connection.
 ///
-/// An ICMP echo's identifier takes the place of a port as in Cilium: the requester's side has it, the other side has 0.
+/// An ICMP echo's identifier takes the place of a port as in Cilium: the requester's side has it,
+/// the other side has 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowTuple {
     /// Where the packets come from.
@@ -37,7 +38,8 @@ impl FlowTuple {
 
 /// A connection, whichever direction is looked at: both sides in a fixed order, and the protocol.
 ///
-/// IPv4 addresses are kept in mapped form; the parser refuses mapped addresses on the wire, so the two never meet.
+/// IPv4 addresses are kept in mapped form; the parser refuses mapped addresses on the wire, so the
+/// two never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     /// INVARIANT: `(low, low_port) <= (high, high_port)`.
@@ -49,8 +51,9 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
-    /// The connection of a flow, and whether the flow's source is the key's higher side. The two directions of a connection
-    /// have equal keys and, unless a host talks to its own port, different answers to "flipped?".
+    /// The connection of a flow, and whether the flow's source is the key's higher side. The two
+    /// directions of a connection have equal keys and, unless a host talks to its own port,
+    /// different answers to "flipped?".
     #[must_use]
     pub fn of(tuple: &FlowTuple) -> (Self, bool) {
         let source = (bits(tuple.source), tuple.src_port);
@@ -115,7 +118,11 @@ mod tests {
         ) {
             let destination = if is_ipv6 { IpAddr::from(destination) } else { IpAddr::from([10, 0, 0, destination[0]]) };
             let there = FlowTuple {
-                source: IpAddr::from(source), destination, protocol: Protocol::UDP, src_port, dst_port,
+                source: IpAddr::from(source),
+                destination,
+                protocol: Protocol::UDP,
+                src_port,
+                dst_port,
             };
             let back = there.reversed();
             prop_assert_eq!(FlowKey::of(&there).0, FlowKey::of(&back).0);

@@ -1,7 +1,8 @@
 //! Fragments of IPv4 and IPv6 packets. Read RFC 791 §3.2, RFC 8200 §4.5 and RFC 1858 first.
 //!
-//! A fragment's place is read with its IP header; [`Reassembler`] keeps what stands for it until the packet is whole; then
-//! [`Headers::parse_whole`](crate::headers::Headers::parse_whole) reads the transport header, once.
+//! A fragment's place is read with its IP header; [`Reassembler`] keeps what stands for it until
+//! the packet is whole; then [`Headers::parse_whole`](crate::headers::Headers::parse_whole) reads
+//! the transport header, once.
 
 mod reassembly;
 
@@ -14,18 +15,22 @@ use crate::{ParseError, network::Protocol};
 pub struct Fragment {
     /// What the fragments of one packet share; 16 bits in IPv4.
     pub identification: u32,
-    /// Where this fragment's bytes go, in bytes from the start of the fragmentable part; a multiple of 8.
+    /// Where this fragment's bytes go, in bytes from the start of the fragmentable part; a multiple
+    /// of 8.
     pub offset: u16,
     /// Whether fragments follow.
     pub more: bool,
-    /// What the fragmentable part starts with: the transport protocol, or in IPv6 also a further extension header.
+    /// What the fragmentable part starts with: the transport protocol, or in IPv6 also a further
+    /// extension header.
     pub protocol: Protocol,
-    /// In IPv6, where in the frame the byte lies that announces the fragment header; reassembly overwrites it. 0 in IPv4.
+    /// In IPv6, where in the frame the byte lies that announces the fragment header; reassembly
+    /// overwrites it. 0 in IPv4.
     pub announced_at: usize,
 }
 
 impl Fragment {
-    /// Refuses what no honest sender emits: wrong lengths, an end beyond any packet, or a split inside the TCP header.
+    /// Refuses what no honest sender emits: wrong lengths, an end beyond any packet, or a split
+    /// inside the TCP header.
     pub(crate) fn check(&self, length: usize) -> Result<(), ParseError> {
         if length == 0 || (self.more && length & 7 != 0) {
             return Err(ParseError::FragmentLength);
@@ -60,7 +65,8 @@ mod tests {
     const LIMITS: Limits =
         Limits { packets: 2, packets_per_source: 2, pieces_per_packet: 40, pieces: 40, age: 10 };
 
-    /// What a sender makes of a frame when no more than `size` bytes of data, a multiple of 8, fit a fragment.
+    /// What a sender makes of a frame when no more than `size` bytes of data, a multiple of 8, fit
+    /// a fragment.
     fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
         let headers = parsed(frame);
         let (header, data) = frame.split_at(headers.transport_offset);

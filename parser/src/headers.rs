@@ -1,13 +1,14 @@
 //! Ethernet to L4 in one walk.
 //!
 //! ```text
-//! frame   | Ethernet | IPv4 + options, or IPv6 + extension headers | TCP + options, UDP, ICMP | payload | padding |
-//!         0          14 = network_offset                           transport_offset           payload_offset
+//! | Ethernet | IPv4 + options, or IPv6 + chain | TCP + options, UDP, ICMP | payload | padding |
+//! 0          14 = network_offset               transport_offset           payload_offset
 //! ```
 //!
-//! A frame arrives and is not touched; a small value with what the headers say, and where they start, leaves. The frame's
-//! bytes stay with their owner. INVARIANT: `network_offset <= transport_offset <= payload_offset`, and the payload ends no
-//! later than the IP header says the packet ends, inside the frame: Ethernet's padding is never payload.
+//! A frame arrives and is not touched; a small value with what the headers say, and where they
+//! start, leaves. The frame's bytes stay with their owner. INVARIANT: `network_offset <=
+//! transport_offset <= payload_offset`, and the payload ends no later than the IP header says the
+//! packet ends, inside the frame: Ethernet's padding is never payload.
 
 use std::net::IpAddr;
 
@@ -76,8 +77,8 @@ impl Headers {
         Self::parse_first(frame, frame.len())
     }
 
-    /// Reads the headers of a frame of `frame_len` bytes that is spread over several buffers, of which `first` is the first.
-    /// All headers, options included, must lie in it.
+    /// Reads the headers of a frame of `frame_len` bytes that is spread over several buffers, of
+    /// which `first` is the first. All headers, options included, must lie in it.
     ///
     /// # Errors
     /// As for [`Headers::parse`].
@@ -98,15 +99,16 @@ impl Headers {
         }
     }
 
-    /// Reads the headers of a packet whose fragments have all come, from the frame of the first one. `length` is the
-    /// packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
+    /// Reads the headers of a packet whose fragments have all come, from the frame of the first
+    /// one. `length` is the packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
     ///
-    /// The other fragments' data take the place of further buffers: the payload ends beyond this frame, and
-    /// [`Headers::packet_end`] is the end of this frame's part of the packet.
+    /// The other fragments' data take the place of further buffers: the payload ends beyond this
+    /// frame, and [`Headers::packet_end`] is the end of this frame's part of the packet.
     ///
     /// # Errors
-    /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment; further extension headers behind
-    /// an IPv6 fragment header are refused, since no honest sender fragments between them.
+    /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment;
+    /// further extension headers behind an IPv6 fragment header are refused, since no honest sender
+    /// fragments between them.
     pub fn parse_whole(first_fragment: &[u8], length: u16) -> Result<Self, ParseError> {
         let headers = Self::parse(first_fragment)?;
         let Transport::Fragment(Fragment { offset: 0, protocol, .. }) = headers.transport else {
@@ -199,8 +201,9 @@ impl Headers {
         }
     }
 
-    /// The flow the packet belongs to. Fragments, ARP, ICMP errors (see [`Headers::icmp_error`]) and neighbour discovery
-    /// belong to none; other protocols without ports have port 0 on both sides.
+    /// The flow the packet belongs to. Fragments, ARP, ICMP errors (see [`Headers::icmp_error`])
+    /// and neighbour discovery belong to none; other protocols without ports have port 0 on both
+    /// sides.
     #[must_use]
     pub fn flow_tuple(&self) -> Option<FlowTuple> {
         let (protocol, src_port, dst_port) = match self.transport {
@@ -247,7 +250,8 @@ impl Headers {
         self.payload_offset.saturating_add(self.payload_len)
     }
 
-    /// Where the packet ends by its own header; what a frame has beyond is padding. A frame may be cut to this length.
+    /// Where the packet ends by its own header; what a frame has beyond is padding. A frame may be
+    /// cut to this length.
     #[must_use]
     pub fn packet_end(&self) -> usize {
         self.network
@@ -255,7 +259,8 @@ impl Headers {
             .map_or(self.payload_offset, |length| self.network_offset.saturating_add(length))
     }
 
-    /// The payload in the frame these headers were read from; none when the frame ends before it does.
+    /// The payload in the frame these headers were read from; none when the frame ends before it
+    /// does.
     #[must_use]
     pub fn payload<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
         frame.get(self.payload_offset..self.payload_end())
@@ -269,7 +274,8 @@ impl Headers {
             .saturating_sub(tcp::MIN_HEADER_LEN)
     }
 
-    /// The option bytes of a segment in the frame these headers were read from; empty for anything else.
+    /// The option bytes of a segment in the frame these headers were read from; empty for anything
+    /// else.
     #[must_use]
     pub fn tcp_option_bytes<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         let start = self.transport_offset.saturating_add(tcp::MIN_HEADER_LEN);
@@ -534,6 +540,20 @@ mod tests {
         assert_eq!(refused(&quoted[14..53]), ParseError::IcmpQuoteTruncated);
         let about_an_error = icmp_error_frame(true, 3, 0, [0; 4], &quoted[14..]);
         assert_eq!(refused(&about_an_error[14..]), ParseError::IcmpQuoteUnusable);
+    }
+
+    #[test]
+    fn a_quoted_first_fragment_names_its_flow_and_a_later_one_does_not() {
+        let whole = tcp_frame(true, TcpFlags::ACK, &[0; 60]);
+        let error_about = |place: u8| {
+            let mut quote =
+                [&whole[14..54], &[6, 0, 0, place, 0, 0, 0, 7], &whole[54..126]].concat();
+            (quote[5], quote[6]) = (80, 44);
+            Headers::parse(&icmp_error_frame(true, 3, 0, [0; 4], &quote))
+        };
+        let headers = error_about(1).unwrap();
+        assert_eq!(Some(headers.icmp_error().unwrap().quote.tuple), parsed(&whole).flow_tuple());
+        assert_eq!(error_about(17), Err(ParseError::IcmpQuoteUnusable));
     }
 
     #[test]

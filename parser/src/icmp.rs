@@ -62,7 +62,8 @@ pub enum IcmpMessage {
     EchoReply(Echo),
     /// An error about a flow.
     Error(IcmpError),
-    /// Any other type, redirects and source quench included: nothing a pod may use to change a route.
+    /// Any other type, redirects and source quench included: nothing a pod may use to change a
+    /// route.
     Other,
 }
 
@@ -112,11 +113,12 @@ impl Icmp {
         Ok(Self { icmp_type, code, checksum: u16::from_be_bytes([c0, c1]), message })
     }
 
-    /// Whether the message reports an error, so that no error may answer it (RFC 1122 §3.2.2). Unknown types count: one of
-    /// them may be an error.
+    /// Whether the message reports an error, so that no error may answer it (RFC 1122 §3.2.2).
+    /// Unknown types count: one of them may be an error.
     #[must_use]
     pub const fn is_error(&self) -> bool {
-        // Echo, router discovery, timestamp, information and address mask are questions and answers.
+        // Echo, router discovery, timestamp, information and address mask are questions and
+        // answers.
         !matches!(self.icmp_type, 0 | 8 | 9 | 10 | 13..=18)
     }
 }

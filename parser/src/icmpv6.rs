@@ -1,6 +1,7 @@
 //! ICMPv6. Read RFC 4443 first.
 //!
-//! A message arrives; an echo's identifier, an error's flow, or a neighbour discovery message leaves.
+//! A message arrives; an echo's identifier, an error's flow, or a neighbour discovery message
+//! leaves.
 
 use crate::{
     ParseError,
@@ -49,7 +50,8 @@ impl Icmpv6 {
     /// Reads the message that starts at `offset` of its frame, behind the IPv6 header given.
     ///
     /// # Errors
-    /// The message is cut short, an error's quote does not name a flow, or neighbour discovery breaks a rule of RFC 4861.
+    /// The message is cut short, an error's quote does not name a flow, or neighbour discovery
+    /// breaks a rule of RFC 4861.
     pub fn parse(message: &[u8], offset: usize, ipv6: &Ipv6) -> Result<Self, ParseError> {
         let (header, body) =
             message.split_first_chunk::<HEADER_LEN>().ok_or(ParseError::IcmpTruncated)?;
@@ -78,7 +80,8 @@ impl Icmpv6 {
         Ok(Self { icmp_type, code, checksum: u16::from_be_bytes([c0, c1]), message })
     }
 
-    /// Whether the message reports an error or redirects, so that no error may answer it (RFC 4443 §2.4 e).
+    /// Whether the message reports an error or redirects, so that no error may answer it (RFC 4443
+    /// §2.4 e).
     #[must_use]
     pub const fn is_error(&self) -> bool {
         self.icmp_type < 128 || self.icmp_type == ndp::REDIRECT

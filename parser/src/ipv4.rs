@@ -1,7 +1,7 @@
 //! IPv4. Read RFC 791, RFC 1812 and RFC 7126 first.
 //!
-//! A packet arrives after the Ethernet header; its header leaves, checked so far that a receiver would not drop it and
-//! would find the same bytes at the same places.
+//! A packet arrives after the Ethernet header; its header leaves, checked so far that a receiver
+//! would not drop it and would find the same bytes at the same places.
 
 use std::net::Ipv4Addr;
 
@@ -38,16 +38,19 @@ pub struct Ipv4 {
     pub fragment_offset: u16,
     /// Bytes of the header, options included: 20 to 60.
     pub header_len: u8,
-    /// Bytes of the packet, header included. INVARIANT: at least `header_len`, and inside the frame.
+    /// Bytes of the packet, header included. INVARIANT: at least `header_len`, and inside the
+    /// frame.
     pub total_len: u16,
 }
 
 impl Ipv4 {
-    /// Reads the header at the start of `packet`, of which `available` bytes are in the frame. `packet` itself may end
-    /// earlier when the frame is spread over several buffers, but not before the header does.
+    /// Reads the header at the start of `packet`, of which `available` bytes are in the frame.
+    /// `packet` itself may end earlier when the frame is spread over several buffers, but not
+    /// before the header does.
     ///
     /// # Errors
-    /// The header is cut short, contradicts itself or the frame, is corrupt, or carries a source route.
+    /// The header is cut short, contradicts itself or the frame, is corrupt, or carries a source
+    /// route.
     pub fn parse(packet: &[u8], available: usize) -> Result<Self, ParseError> {
         let fixed: [u8; MIN_HEADER_LEN] =
             bytes::array(packet, 0).ok_or(ParseError::Ipv4Truncated)?;
@@ -84,13 +87,13 @@ impl Ipv4 {
         if total_len < u16::from(header_len) || usize::from(total_len) > available {
             return Err(ParseError::Ipv4TotalLength);
         }
-        let header = packet.get(..usize::from(header_len)).ok_or(ParseError::Ipv4HeaderLength)?;
-        if !Sum::new().add_bytes(header).is_intact() {
+        let options = packet
+            .get(MIN_HEADER_LEN..usize::from(header_len))
+            .ok_or(ParseError::Ipv4HeaderLength)?;
+        if !Sum::new().add_bytes(&fixed).add_bytes(options).is_intact() {
             return Err(ParseError::Ipv4Checksum);
         }
-        if let Some(options) = header.get(MIN_HEADER_LEN..) {
-            check_options(options)?;
-        }
+        check_options(options)?;
         let fragment = u16::from_be_bytes([f0, f1]);
         Ok(Self {
             source: Ipv4Addr::new(s0, s1, s2, s3),

@@ -1,7 +1,8 @@
 //! IPv6 and its extension headers. Read RFC 8200, RFC 7112 and RFC 5095 first.
 //!
-//! A packet arrives after the Ethernet header; its header leaves together with the place where the bounded chain of extension
-//! headers ends. What could send the packet elsewhere, or hide its transport header, is refused on the way.
+//! A packet arrives after the Ethernet header; its header leaves together with the place where the
+//! bounded chain of extension headers ends. What could send the packet elsewhere, or hide its
+//! transport header, is refused on the way.
 
 use std::net::Ipv6Addr;
 
@@ -10,7 +11,8 @@ use crate::{ParseError, bytes, fragment::Fragment, network::Protocol};
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 40;
 
-/// Hop-by-hop, destination options, routing, fragment, destination options: RFC 8200 §4.1 recommends no longer chain.
+/// Hop-by-hop, destination options, routing, fragment, destination options: RFC 8200 §4.1
+/// recommends no longer chain.
 const MAX_EXTENSIONS: usize = 5;
 
 /// Where the fixed header announces what follows it.
@@ -40,22 +42,26 @@ pub struct Ipv6 {
     pub flow_label: u32,
     /// Bytes after the fixed header. INVARIANT: inside the frame.
     pub payload_len: u16,
-    /// What the chain of extension headers ends with; also behind a first fragment's header. Authentication, ESP, mobility and
-    /// "no next header" end a chain, since nothing behind them can be judged.
+    /// What the chain of extension headers ends with; also behind a first fragment's header.
+    /// Authentication, ESP, mobility and "no next header" end a chain, since nothing behind them
+    /// can be judged.
     pub protocol: Protocol,
-    /// Bytes from the start of the IPv6 header to what the chain ends with, or to a fragment's data.
+    /// Bytes from the start of the IPv6 header to what the chain ends with, or to a fragment's
+    /// data.
     pub chain_len: u16,
-    /// The place in a larger packet, when this is not a whole one. A fragment header on a whole packet counts for nothing
-    /// (RFC 6946).
+    /// The place in a larger packet, when this is not a whole one. A fragment header on a whole
+    /// packet counts for nothing (RFC 6946).
     pub fragment: Option<Fragment>,
 }
 
 impl Ipv6 {
-    /// Reads the header and its extensions at the start of `packet`, of which `available` bytes are in the frame. `packet`
-    /// itself may end earlier when the frame is spread over several buffers, but not before the chain does.
+    /// Reads the header and its extensions at the start of `packet`, of which `available` bytes are
+    /// in the frame. `packet` itself may end earlier when the frame is spread over several buffers,
+    /// but not before the chain does.
     ///
     /// # Errors
-    /// A header is cut short, contradicts itself or the frame, routes elsewhere, or the chain is longer than allowed.
+    /// A header is cut short, contradicts itself or the frame, routes elsewhere, or the chain is
+    /// longer than allowed.
     pub fn parse(packet: &[u8], available: usize) -> Result<Self, ParseError> {
         let fixed: [u8; HEADER_LEN] = bytes::array(packet, 0).ok_or(ParseError::Ipv6Truncated)?;
         let [v0, v1, v2, v3, l0, l1, next_header, hop_limit, addresses @ ..] = fixed;
@@ -112,7 +118,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// Walks from the fixed header of `packet`, whose last byte is at `end`, to the first header that is no extension.
+    /// Walks from the fixed header of `packet`, whose last byte is at `end`, to the first header
+    /// that is no extension.
     fn walk(packet: &[u8], end: usize, mut next_header: u8) -> Result<Self, ParseError> {
         let mut announced_at = NEXT_HEADER_OFFSET;
         let mut offset = HEADER_LEN;
@@ -170,8 +177,8 @@ impl Chain {
         Err(ParseError::Ipv6ExtensionOrder)
     }
 
-    /// The chain ends at `offset` with `protocol`. Behind a first fragment's header the whole transport header must follow
-    /// (RFC 7112 §5).
+    /// The chain ends at `offset` with `protocol`. Behind a first fragment's header the whole
+    /// transport header must follow (RFC 7112 §5).
     fn end(
         protocol: Protocol,
         offset: usize,
@@ -195,7 +202,8 @@ impl Chain {
     }
 }
 
-/// All bytes of the extension header at `offset`, whose second byte counts units of 8 beyond the first.
+/// All bytes of the extension header at `offset`, whose second byte counts units of 8 beyond the
+/// first.
 fn extension(packet: &[u8], offset: usize) -> Result<&[u8], ParseError> {
     let [_, units]: [u8; 2] =
         bytes::array(packet, offset).ok_or(ParseError::Ipv6ExtensionTruncated)?;
@@ -221,7 +229,8 @@ fn options_length(packet: &[u8], offset: usize) -> Result<usize, ParseError> {
     Ok(header.len())
 }
 
-/// Refuses type 0 always and any other type that has not reached its last segment; returns the header's length.
+/// Refuses type 0 always and any other type that has not reached its last segment; returns the
+/// header's length.
 fn routing_length(packet: &[u8], offset: usize) -> Result<usize, ParseError> {
     match extension(packet, offset)? {
         [_, _, 0, ..] => Err(ParseError::Ipv6RoutingHeader),

@@ -1,14 +1,15 @@
 //! Reads and writes the bytes of frames, Ethernet to HTTP/1.1, in place.
 //!
-//! What arrives is a slice that someone else owns; what leaves is a small value, or a named reason why the bytes cannot be
-//! read in exactly one way. Nothing here does I/O, reads a clock, allocates or panics.
+//! What arrives is a slice that someone else owns; what leaves is a small value, or a named reason
+//! why the bytes cannot be read in exactly one way. Nothing here does I/O, reads a clock, allocates
+//! or panics.
 //!
 //! ```text
-//! headers::Headers::parse   Ethernet -> L4 in one walk     emit      frames from nothing
-//! tcp::options              when asked for                 answer    frames that answer a frame
-//! flow_key                  the flow, the connection       rewrite   edits in place, checksums kept right
-//! checksum                  sums, and changes of sums      arp       both ways
-//! fragment                  where parts wait for the whole
+//! headers     Ethernet -> L4 in one walk       emit      frames from nothing
+//! tcp         options, when asked for          answer    frames that answer a frame
+//! flow_key    the flow, the connection         rewrite   edits in place, checksums kept right
+//! fragment    where parts wait for the whole   checksum  sums, and changes of sums
+//! stream      bytes in order, once             http      requests and responses in the bytes
 //! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

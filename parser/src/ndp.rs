@@ -1,7 +1,7 @@
 //! IPv6 neighbour discovery. Read RFC 4861 first.
 //!
-//! An ICMPv6 message of types 133 to 137 arrives and leaves typed, after the checks of RFC 4861 §7.1 that keep off-link
-//! senders out.
+//! An ICMPv6 message of types 133 to 137 arrives and leaves typed, after the checks of RFC 4861
+//! §7.1 that keep off-link senders out.
 
 use std::net::Ipv6Addr;
 
@@ -77,7 +77,8 @@ impl Ndp {
             ROUTER_ADVERTISEMENT => Ok(Self::RouterAdvertisement),
             NEIGHBOUR_SOLICITATION => {
                 let source_mac = link_layer(message, 24, OPTION_SOURCE_LINK_LAYER)?;
-                // Duplicate address detection knows no MAC to learn and asks the solicited-node group (RFC 4861 §7.1.1).
+                // Duplicate address detection knows no MAC to learn and asks the solicited-node
+                // group (RFC 4861 §7.1.1).
                 if ipv6.source.is_unspecified()
                     && (source_mac.is_some() || !ipv6.destination.is_multicast())
                 {
@@ -104,7 +105,8 @@ impl Ndp {
     }
 }
 
-/// What follows the second word of a solicitation or advertisement: the target, and one link-layer address option.
+/// What follows the second word of a solicitation or advertisement: the target, and one link-layer
+/// address option.
 pub(crate) fn target_and_link_layer(target: Ipv6Addr, option: u8, mac: MacAddress) -> [u8; 24] {
     let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15] = target.octets();
     let [m0, m1, m2, m3, m4, m5] = mac.octets();

@@ -107,9 +107,10 @@ impl Network {
         }
     }
 
-    /// Whether no host may have the source address: unspecified, loopback, multicast, broadcast, reserved (RFC 6890,
-    /// RFC 1812 §5.3.7, RFC 4291 §2.5). The anti-spoofing check refuses such packets before it looks up anything. An
-    /// unspecified IPv6 source is legitimate in duplicate address detection alone (RFC 4862 §5.4.2).
+    /// Whether no host may have the source address: unspecified, loopback, multicast, broadcast,
+    /// reserved (RFC 6890, RFC 1812 §5.3.7, RFC 4291 §2.5). The anti-spoofing check refuses such
+    /// packets before it looks up anything. An unspecified IPv6 source is legitimate in duplicate
+    /// address detection alone (RFC 4862 §5.4.2).
     #[must_use]
     pub fn has_martian_source(&self) -> bool {
         match self {
@@ -119,7 +120,8 @@ impl Network {
         }
     }
 
-    /// Whether the destination is a group of hosts (or an IPv4 broadcast), so that no error may answer the packet.
+    /// Whether the destination is a group of hosts (or an IPv4 broadcast), so that no error may
+    /// answer the packet.
     #[must_use]
     pub fn is_to_group(&self) -> bool {
         match self {

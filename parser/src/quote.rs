@@ -1,7 +1,8 @@
 //! The packet an ICMP error quotes. Read RFC 792, RFC 4443 §2.4 and RFC 5927 first.
 //!
-//! The bytes behind an ICMP error's header arrive; what they say about the connection, and where in the frame it is said,
-//! leaves. The quote went the other way than the error, so it is judged and translated as the flow it names.
+//! The bytes behind an ICMP error's header arrive; what they say about the connection, and where in
+//! the frame it is said, leaves. The quote went the other way than the error, so it is judged and
+//! translated as the flow it names.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,8 +33,8 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// Reads an IPv4 quote that starts at `offset` of its frame. Its own checksum and lengths are not relied on: routers are
-    /// known to quote what they have already changed.
+    /// Reads an IPv4 quote that starts at `offset` of its frame. Its own checksum and lengths are
+    /// not relied on: routers are known to quote what they have already changed.
     pub(crate) fn parse_v4(quote: &[u8], offset: usize) -> Result<Self, ParseError> {
         let header: [u8; MIN_HEADER_LEN] =
             bytes::array(quote, 0).ok_or(ParseError::IcmpQuoteTruncated)?;

@@ -1,8 +1,11 @@
 //! Edits of a frame in place, every checksum kept right by the change alone (RFC 1624).
 //!
-//! A frame and the headers read from it arrive; both leave changed in the same way, so that the headers still describe the
-//! frame. Checksums are carried on, not computed: a wrong one stays wrong, and a partial one must have been completed
-//! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the headers' own is refused untouched.
+//! A frame and the headers read from it arrive; both leave changed in the same way, so that the
+//! headers still describe the frame. Checksums are carried on, not computed: a wrong one stays
+//! wrong (but for an ICMP message of nothing but zeros, where the wrong 0 and the right all-ones
+//! are one number), and a partial one must have been completed
+//! ([`complete_partial`](crate::checksum::complete_partial)) before. A frame that is not the
+//! headers' own is refused untouched.
 
 mod quoted;
 mod tcp;
@@ -43,7 +46,8 @@ pub fn macs(
 /// Takes one from the TTL or hop limit and returns what is left, at least 1.
 ///
 /// # Errors
-/// [`RewriteError::HopLimitExceeded`] when nothing would be left; the packet must die here (RFC 1812 §5.3.1, RFC 8200 §3).
+/// [`RewriteError::HopLimitExceeded`] when nothing would be left; the packet must die here (RFC
+/// 1812 §5.3.1, RFC 8200 §3).
 pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8, RewriteError> {
     check(frame, headers)?;
     let left = |hop_limit: u8| {
@@ -71,10 +75,10 @@ pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8
 /// Sets the source address, and the source port or an echo request's identifier if one is given.
 ///
 /// # Errors
-/// The frame is not the headers' own, the address is of the other IP version, or the packet has no such port. Protocols other
-/// than TCP, UDP and ICMP have their checksum out of reach, so their addresses stay. Of a fragmented packet, the first
-/// fragment is edited with the headers of the whole ([`Headers::parse_whole`]), which carries the checksum on, and later ones
-/// with their own.
+/// The frame is not the headers' own, the address is of the other IP version, or the packet has no
+/// such port. Protocols other than TCP, UDP and ICMP have their checksum out of reach, so their
+/// addresses stay. Of a fragmented packet, the first fragment is edited with the headers of the
+/// whole ([`Headers::parse_whole`]), which carries the checksum on, and later ones with their own.
 pub fn source(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -84,7 +88,8 @@ pub fn source(
     side(frame, headers, Side::Source, address, port)
 }
 
-/// Sets the destination address, and the destination port or an echo reply's identifier if one is given.
+/// Sets the destination address, and the destination port or an echo reply's identifier if one is
+/// given.
 ///
 /// # Errors
 /// As for [`source`].
@@ -228,6 +233,7 @@ fn check(frame: &[u8], headers: &Headers) -> Result<(), RewriteError> {
 }
 
 /// Overwrites bytes at `start + offset` and says what that changes in a sum that begins at `start`.
+#[inline]
 fn replace(
     frame: &mut [u8],
     start: usize,
@@ -392,7 +398,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edits_keep_frame_and_headers_together(mut frame in frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+        fn edits_keep_frame_and_headers_together(
+            mut frame in frames(),
+            v4: [u8; 4],
+            v6: [u8; 15],
+            port in 1..=u16::MAX,
+        ) {
             let mut headers = parsed(&frame);
             macs(&mut frame, &mut headers, SERVER_MAC, CLIENT_MAC).unwrap();
             assert_consistent(&frame, &headers);
@@ -416,7 +427,12 @@ mod tests {
         }
 
         #[test]
-        fn translating_there_and_back_restores_the_frame(mut frame in tcp_frames(), v4: [u8; 4], v6: [u8; 15], port in 1..=u16::MAX) {
+        fn translating_there_and_back_restores_the_frame(
+            mut frame in tcp_frames(),
+            v4: [u8; 4],
+            v6: [u8; 15],
+            port in 1..=u16::MAX,
+        ) {
             let whole = frame.clone();
             let mut headers = parsed(&frame);
             let before = headers.flow_tuple().unwrap();

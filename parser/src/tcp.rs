@@ -1,7 +1,8 @@
 //! TCP. Read RFC 9293 first.
 //!
-//! A segment arrives, its fixed header leaves, checked so far that no stack reads another one. Options are read when
-//! asked for ([`options()`]); what the numbers mean for a connection is not decided here.
+//! A segment arrives, its fixed header leaves, checked so far that no stack reads another one.
+//! Options are read when asked for ([`options()`]); what the numbers mean for a connection is not
+//! decided here.
 
 mod flags;
 mod options;
@@ -32,7 +33,8 @@ pub struct Tcp {
     pub flags: TcpFlags,
     /// The receive window, not scaled.
     pub window: u16,
-    /// The checksum as sent, which is only the pseudo header's sum when the sender left the rest to its hardware.
+    /// The checksum as sent, which is only the pseudo header's sum when the sender left the rest to
+    /// its hardware.
     pub checksum: u16,
     /// The urgent pointer; meaningless without URG.
     pub urgent: u16,
@@ -41,8 +43,8 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Reads the header at the start of `segment`, of which `available` bytes are in the packet. The whole header must lie
-    /// in `segment`.
+    /// Reads the header at the start of `segment`, of which `available` bytes are in the packet.
+    /// The whole header must lie in `segment`.
     ///
     /// # Errors
     /// The header is cut short or overlong, names port 0, or has flags no connection has.

@@ -1,4 +1,5 @@
-//! Frames for this crate's tests: hosts, builders, proptest strategies, and a slow checksum that is obviously right.
+//! Frames for this crate's tests: hosts, builders, proptest strategies, and a slow checksum that is
+//! obviously right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -93,7 +94,8 @@ pub(crate) fn naive_sum(bytes: &[u8]) -> u16 {
     u16::try_from(sum).unwrap()
 }
 
-/// The sum over pseudo header and transport bytes, from the frame's own words: 0xffff when the checksum is right.
+/// The sum over pseudo header and transport bytes, from the frame's own words: 0xffff when the
+/// checksum is right.
 pub(crate) fn naive_transport_sum(frame: &[u8], headers: &Headers, protocol: u8) -> u16 {
     let transport = &frame[headers.transport_offset..headers.payload_end()];
     let mut covered = match headers.network {

@@ -1,6 +1,7 @@
 //! UDP. Read RFC 768 first.
 //!
-//! A datagram arrives, ports and length leave. The length is UDP's own: what an IP packet carries beyond it is no payload.
+//! A datagram arrives, ports and length leave. The length is UDP's own: what an IP packet carries
+//! beyond it is no payload.
 
 use crate::{ParseError, bytes, network::L4Port};
 

@@ -1,5 +1,5 @@
-//! Replays the fuzzing corpus of `headers`: real frames must be read, attacks must be refused for the reason in their name, and
-//! what the fuzz target asserts must hold of all.
+//! Replays the fuzzing corpus of `headers`: real frames must be read, attacks must be refused for
+//! the reason in their name, and what the fuzz target asserts must hold of all.
 
 #![expect(
     clippy::unwrap_used,

@@ -76,7 +76,16 @@ impl HttpRules {
         for (place, field) in fields.into_iter().enumerate() {
             let separator: &[u8] = if place == 0 { b"" } else { b"\0" };
             for byte in separator.iter().chain(field) {
-                match dfa.next_state(cache, state, *byte) {
+                // A state that is known and ordinary leads on by one table read.
+                let next = if state.is_tagged() {
+                    None
+                } else {
+                    Some(dfa.next_state_untagged(cache, state, *byte))
+                };
+                match next
+                    .filter(|next| !next.is_unknown())
+                    .map_or_else(|| dfa.next_state(cache, state, *byte), Ok)
+                {
                     Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
                     _ => return,
                 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod diff;
 mod explain;
 mod http;
 mod identity;
@@ -23,6 +24,7 @@ pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use diff::{Change, Fate, diff};
 pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};

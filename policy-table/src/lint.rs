@@ -7,13 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use regex_automata::dfa::{Automaton, dense};
-use regex_automata::util::primitives::StateID;
-use regex_automata::util::{start, syntax};
-use regex_automata::{Anchored, MatchKind};
-
 use crate::label::{Labels, POD_NAMESPACE};
-use crate::rule::pattern::Pattern;
+use crate::rule::shape::Shape;
 use crate::rule::{
     CidrGroups, Clause, Direction, HttpRule, Peer, Peers, Policy, PortSpec, Ports, Rule,
     RuleOrigin, ServiceChoice,
@@ -22,9 +17,6 @@ use crate::selector::{Selector, Test};
 use crate::snapshot::{Severity, Snapshot};
 use crate::table::{IdentitySet, Table};
 use crate::verdict::CauseKind;
-
-/// Most bytes an automaton may take to answer a lint; a larger pattern is not looked into.
-const AUTOMATON_BYTES: usize = 1 << 20;
 
 /// Something worth a second look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -358,66 +350,14 @@ impl<'s> Linting<'s> {
 
 fn covers(wide: &IdentitySet, narrow: &IdentitySet) -> bool {
     match (wide, narrow) {
-        (IdentitySet::All, _) => true,
-        (IdentitySet::These(_), IdentitySet::All) => false,
+        (IdentitySet::All, _) | (_, IdentitySet::None) => true,
+        (IdentitySet::None, _) | (IdentitySet::These(_), IdentitySet::All) => false,
         (IdentitySet::These(wide), IdentitySet::These(narrow)) => narrow.is_subset(wide),
     }
 }
 
 fn as_labels(pairs: &[(String, String)]) -> Labels {
     pairs.iter().map(|(key, value)| crate::label::Label::new("k8s", key, value)).collect()
-}
-
-/// What texts a pattern can match, as an automaton that is walked rather than run.
-struct Shape {
-    automaton: dense::DFA<Vec<u32>>,
-    start: StateID,
-}
-
-impl Shape {
-    /// `None` for a bad pattern and for one too large to look into.
-    fn of(pattern: &Pattern) -> Option<Self> {
-        let config = dense::Config::new()
-            .match_kind(MatchKind::All)
-            .start_kind(regex_automata::dfa::StartKind::Anchored)
-            .dfa_size_limit(Some(AUTOMATON_BYTES))
-            .determinize_size_limit(Some(AUTOMATON_BYTES));
-        let automaton = dense::Builder::new()
-            .configure(config)
-            .syntax(syntax::Config::new().utf8(false))
-            .build(&pattern.anchored()?)
-            .ok()?;
-        let start = automaton.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
-        Some(Self { automaton, start })
-    }
-
-    /// Whether a match can begin with this byte.
-    fn begins_with(&self, byte: u8) -> bool {
-        self.is_alive(self.automaton.next_state(self.start, byte))
-    }
-
-    /// Whether a match can hold this byte anywhere.
-    fn can_hold(&self, byte: u8) -> bool {
-        let mut seen = HashSet::from([self.start]);
-        let mut next = vec![self.start];
-        while let Some(state) = next.pop() {
-            if self.is_alive(self.automaton.next_state(state, byte)) {
-                return true;
-            }
-            for other in 0..=u8::MAX {
-                let then = self.automaton.next_state(state, other);
-                if !self.automaton.is_dead_state(then) && seen.insert(then) {
-                    next.push(then);
-                }
-            }
-        }
-        false
-    }
-
-    /// Whether a match can still be reached. A dense automaton keeps no state from which none can.
-    fn is_alive(&self, state: StateID) -> bool {
-        !self.automaton.is_dead_state(state)
-    }
 }
 
 /// Levenshtein's distance.

@@ -23,7 +23,7 @@ use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
     Access, Cause, CauseKind, Denial, EndpointIndex, Flow, Grounds, HttpAccess, HttpRequest,
-    HttpVerdict, MatchType, RuleId,
+    HttpVerdict, MatchType, Peer, RuleId,
 };
 
 /// How policies are enforced on endpoints that no policy selects (Cilium's `--enable-policy`).
@@ -68,8 +68,13 @@ pub struct Endpoint {
     pub node: Option<String>,
     /// The ports its containers declare.
     pub ports: Vec<ContainerPort>,
-    pub(crate) ingress: u32,
+}
+
+/// The sides of one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sides {
     pub(crate) egress: u32,
+    pub(crate) ingress: u32,
 }
 
 /// A service, resolved.
@@ -101,6 +106,7 @@ pub struct ServicePort {
 /// A set of identities.
 #[derive(Clone, Debug)]
 pub(crate) enum IdentitySet {
+    None,
     All,
     These(Arc<RoaringBitmap>),
 }
@@ -108,6 +114,7 @@ pub(crate) enum IdentitySet {
 impl IdentitySet {
     pub(crate) fn contains(&self, identity: Identity) -> bool {
         match self {
+            Self::None => false,
             Self::All => true,
             Self::These(set) => set.contains(identity.number()),
         }
@@ -225,6 +232,8 @@ impl Prefixes {
 pub struct Table {
     pub(crate) epoch: u64,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// What `judge` needs of each endpoint, close together.
+    pub(crate) sides_of: Vec<Sides>,
     pub(crate) by_address: HashMap<IpAddr, EndpointIndex>,
     pub(crate) by_name: HashMap<(String, String), EndpointIndex>,
     pub(crate) prefixes: Prefixes,
@@ -296,8 +305,9 @@ impl Table {
     ///
     /// A side without an endpoint is not asked: its policy is another node's business, or nobody's.
     pub fn judge(&self, flow: &Flow) -> Access {
-        let source = flow.source.endpoint.and_then(|index| self.endpoint(index));
-        let destination = flow.destination.endpoint.and_then(|index| self.endpoint(index));
+        let sides_of =
+            |peer: Peer| peer.endpoint.and_then(|index| self.sides_of.get(index.position()));
+        let (source, destination) = (sides_of(flow.source), sides_of(flow.destination));
         if source.is_some() && flow.source.endpoint == flow.destination.endpoint {
             let cause =
                 Cause { side: 0, slot: 0, peer: flow.source.identity, kind: CauseKind::Itself };
@@ -305,15 +315,15 @@ impl Table {
         }
         let (mut egress, mut ingress) = (None, None);
         let (mut inspect_egress, mut inspect_ingress) = (false, false);
-        if let Some(endpoint) = source {
-            match self.answer(endpoint.egress, Direction::Egress, flow.destination.identity, flow) {
+        if let Some(sides) = source {
+            match self.answer(sides.egress, Direction::Egress, flow.destination.identity, flow) {
                 Answer::Allow(cause) => egress = Some(cause),
                 Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
-        if let Some(endpoint) = destination {
-            match self.answer(endpoint.ingress, Direction::Ingress, flow.source.identity, flow) {
+        if let Some(sides) = destination {
+            match self.answer(sides.ingress, Direction::Ingress, flow.source.identity, flow) {
                 Answer::Allow(cause) => ingress = Some(cause),
                 Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
                 Answer::Deny(denial) => return Access::Deny(denial),

@@ -252,6 +252,10 @@ fn what_is_ambiguous_is_refused() {
     };
     let twice = format!("{}---\n{}", pod("a", "10.0.0.1"), pod("b", "10.0.0.1"));
     assert!(refusal(&twice).reason.contains("is also that of Pod default/a"));
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {clusterIP: 10.0.0.1}\n";
+    let shared = format!("{}---\n{service}", pod("a", "10.0.0.1"));
+    assert_eq!(refusal(&shared).reason, "the address 10.0.0.1 is also that of Pod default/a");
     let same = format!("{}---\n{}", pod("a", "10.0.0.1"), pod("a", "10.0.0.2"));
     assert!(refusal(&same).reason.contains("the object is also in f.yaml:1"));
     let ended = format!(

@@ -31,6 +31,8 @@ pub struct Policy {
 pub struct Port {
     /// The interface's name.
     pub name: String,
+    /// The pod behind it, `namespace/name`.
+    pub pod: Option<String>,
     /// How AF_XDP runs on it.
     pub mode: String,
     /// Whether it carries frames.

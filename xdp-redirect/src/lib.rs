@@ -305,7 +305,12 @@ pub fn mount_bpffs(directory: &Path) -> io::Result<()> {
 pub fn release_all(directory: &Path) -> io::Result<usize> {
     let mut released = 0;
     for entry in std::fs::read_dir(directory)? {
-        std::fs::remove_file(entry?.path())?;
+        let path = entry?.path();
+        // The kernel's own files in every bpffs (maps.debug, progs.debug) cannot be removed.
+        if path.extension().is_some_and(|extension| extension == "debug") {
+            continue;
+        }
+        std::fs::remove_file(path)?;
         released += 1;
     }
     Ok(released)

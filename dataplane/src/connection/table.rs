@@ -78,6 +78,14 @@ impl Connections {
         self.len() == 0
     }
 
+    /// Of these, inspected ones. Looks at every slot.
+    pub fn streams(&self) -> usize {
+        let inspected = |slot: &&Slot| {
+            slot.connection.as_ref().is_some_and(|connection| connection.stream.is_some())
+        };
+        self.slots.iter().filter(inspected).count()
+    }
+
     /// Connections that made room for others.
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -109,14 +117,10 @@ impl Connections {
             .and_then(|slot| slot.connection.as_mut())
     }
 
-    /// Adds a connection, or gives it back if there is no room and nothing can make room.
-    pub fn insert(
-        &mut self,
-        connection: Connection,
-        now: Tick,
-    ) -> Result<ConnectionId, Connection> {
+    /// Adds a connection; none if there is no room and nothing can make room.
+    pub fn insert(&mut self, connection: Connection, now: Tick) -> Option<ConnectionId> {
         if self.len() >= self.capacity && !self.make_room(now) {
-            return Err(connection);
+            return None;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, connection: None });
@@ -126,9 +130,9 @@ impl Connections {
             let (key, opener_flipped) = FlowKey::of(tuple);
             self.index.insert(key, Entry { slot, opener_flipped });
         }
-        let Some(place) = self.slots.get_mut(slot as usize) else { return Err(connection) };
+        let place = self.slots.get_mut(slot as usize)?;
         place.connection = Some(connection);
-        Ok(ConnectionId { slot, generation: place.generation })
+        Some(ConnectionId { slot, generation: place.generation })
     }
 
     /// Takes a connection out.

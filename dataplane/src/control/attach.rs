@@ -68,7 +68,13 @@ pub fn attach(
             break;
         }
         let worker = WorkerId((home.0 + offset) % workers);
-        let (socket, mode) = umem.bind(name, queue, offset == 0)?;
+        let (socket, mode) = match umem.bind(name, queue, offset == 0) {
+            Ok(bound) => bound,
+            // The interface was made with this queue but does not use it (`ethtool -l`): workers without a socket of their own
+            // hand frames to the home worker.
+            Err(_unused) if offset > 0 => break,
+            Err(error) => return Err(error.into()),
+        };
         copy = mode;
         sockets.push((worker, socket));
     }

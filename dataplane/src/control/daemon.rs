@@ -289,7 +289,8 @@ impl Daemon {
         let peer = host.peer();
         match self.netlink.interface(&host.interface) {
             Err(error) if error.is_missing() => {
-                self.netlink.make_veth(&host.interface, &peer, host.mtu)?
+                let queues = u32::try_from(self.hands.len()).unwrap_or(1);
+                self.netlink.make_veth(&host.interface, &peer, host.mtu, queues)?
             }
             other => drop(other?),
         }
@@ -579,7 +580,7 @@ impl Daemon {
         Some(Answer::Flow { line })
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&self) -> Status {
         let reports = self.reports();
         let mut counters = Counters::default();
         for report in &reports {

@@ -102,18 +102,29 @@ impl Netlink {
             })
     }
 
-    /// Makes a veth pair, both ends up, with the MTU given.
-    pub fn make_veth(&mut self, name: &str, peer: &str, mtu: u32) -> Result<(), NetlinkError> {
-        let end = |name: &str| {
+    /// Makes a veth pair, both ends up, with the MTU given. `peer` has one receive queue and `queues` transmit queues, `name` the
+    /// other way round, so that each of several workers can have a socket of its own to send on `peer`.
+    pub fn make_veth(
+        &mut self,
+        name: &str,
+        peer: &str,
+        mtu: u32,
+        queues: u32,
+    ) -> Result<(), NetlinkError> {
+        let end = |name: &str, rx_queues, tx_queues| {
             let mut message = LinkMessage::default();
-            message.attributes =
-                vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+            message.attributes = vec![
+                LinkAttribute::IfName(name.to_owned()),
+                LinkAttribute::Mtu(mtu),
+                LinkAttribute::NumRxQueues(rx_queues),
+                LinkAttribute::NumTxQueues(tx_queues),
+            ];
             message
         };
-        let mut message = end(name);
+        let mut message = end(name, queues, 1);
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(peer)))),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(peer, 1, queues)))),
         ]));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         self.request(

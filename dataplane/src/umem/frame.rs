@@ -1,7 +1,7 @@
 //! A frame is one chunk of the UMEM with one owner.
 //!
 //! What arrives: a chunk's index and a length, from a ring or from the pool. What leaves: the same index, into a ring or back to
-//! the pool, by [`Frame::into_index`], the only end of a frame's life. A frame that is dropped instead is lost to the ledger;
+//! the pool, by `Frame::into_index`, the only end of a frame's life. A frame that is dropped instead is lost to the ledger;
 //! [`leaked`] counts those, and tests assert that there are none.
 #![expect(unsafe_code, reason = "a frame is a view of memory that is shared with the kernel")]
 

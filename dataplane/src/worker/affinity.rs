@@ -4,7 +4,6 @@ use std::{io, thread};
 
 /// Starts a named thread that runs on `core` and nowhere else. If the core cannot be had, the thread runs unpinned and
 /// `on_unpinned` is called in it, so that status can say so.
-#[expect(clippy::disallowed_methods, reason = "this is where threads of workers are made")]
 pub fn spawn_pinned(
     name: &str,
     core: usize,

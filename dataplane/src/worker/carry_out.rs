@@ -1,8 +1,10 @@
-//! Acting apart from judging: [`Worker::carry_out`] ends every packet's stay, by exactly one exit.
+//! Acting apart from judging: `Worker::carry_out` ends every packet's stay, by exactly one exit.
 
 use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
 
-use super::{PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict};
+use super::{
+    PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict, ports::Waiting,
+};
 use crate::{
     drop_reason::DropReason,
     reply::{self, Answer},
@@ -92,6 +94,10 @@ impl<P: Port> Worker<P> {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
         let Some(neighbour) = view.neighbour.mac() else {
+            // Its answer arrives at the port's home worker, so that is where packets wait for it.
+            if view.home != self.id {
+                return self.hand_on(view.home, Parcel::Transmit { frame, port: to });
+            }
             return self.wait_for_neighbour(world, to, frame);
         };
         set_macs(frame.bytes_mut(), neighbour, view.mac);
@@ -104,11 +110,20 @@ impl<P: Port> Worker<P> {
     /// Tries the packets that wait for a neighbour once more.
     pub(super) fn release_waiting(&mut self, world: &World) {
         for _ in 0..self.ports.waiting() {
-            let Some((port, frame)) = self.ports.next_waiting() else { return };
+            let Some(Waiting { port, frame, since }) = self.ports.next_waiting() else { return };
             let known = world.port(port).is_none_or(|view| view.neighbour.mac().is_some());
             if known {
                 self.transmit(world, port, frame);
-            } else if let Err(frame) = self.ports.wait(port, frame) {
+            } else if let Err(frame) = self.ports.wait(port, frame, since) {
+                self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
+            }
+        }
+    }
+
+    /// Drops the packets whose neighbour did not answer in time.
+    pub(super) fn expire_waiting(&mut self) {
+        if self.ports.waiting() > 0 {
+            for frame in self.ports.expire_waiting(self.now) {
                 self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
             }
         }
@@ -130,7 +145,7 @@ impl<P: Port> Worker<P> {
                 None => self.pool.give(question),
             }
         }
-        if let Err(frame) = self.ports.wait(to, frame) {
+        if let Err(frame) = self.ports.wait(to, frame, self.now) {
             self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
         }
     }

@@ -148,9 +148,9 @@ impl<P: Port> Worker<P> {
         }
         match flags {
             Some(flags) if !flags.is_opening() => {
-                self.pick_up(world, table, (port, source), headers, tuple, flags, now)
+                self.pick_up(world, table, source, headers, tuple, flags, now)
             }
-            _ => self.open(world, table, (port, source), headers, tuple, now),
+            _ => self.open(world, table, source, headers, tuple, now),
         }
     }
 
@@ -239,15 +239,11 @@ impl<P: Port> Worker<P> {
     }
 
     /// The verdict on a packet that opens a connection.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of it is the packet's own context, read once in `judge`"
-    )]
     fn open(
         &mut self,
         world: &World,
         table: &Table,
-        (_port, source): (PortId, Peer),
+        source: Peer,
         headers: &Headers,
         tuple: &FlowTuple,
         now: Tick,
@@ -294,9 +290,9 @@ impl<P: Port> Worker<P> {
         }
         let (port, wanted) = connection.way(Direction::Original);
         match self.connections.insert(connection, now) {
-            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Ok(_) => forward(world, port, headers, tuple, wanted),
-            Err(_) => Verdict::Drop(DropReason::ConnectionTableFull),
+            Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Some(_) => forward(world, port, headers, tuple, wanted),
+            None => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
 
@@ -311,7 +307,7 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         table: &Table,
-        (_port, source): (PortId, Peer),
+        source: Peer,
         headers: &Headers,
         tuple: &FlowTuple,
         flags: TcpFlags,
@@ -392,8 +388,8 @@ impl<P: Port> Worker<P> {
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
         match self.connections.insert(connection, now) {
-            Ok(_) => forward(world, port, headers, tuple, wanted),
-            Err(_) => Verdict::Drop(DropReason::ConnectionTableFull),
+            Some(_) => forward(world, port, headers, tuple, wanted),
+            None => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
 
@@ -428,9 +424,7 @@ impl<P: Port> Worker<P> {
 
     /// Takes a connection out of the table.
     pub(super) fn forget(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.remove(id) {
-            self.streams -= usize::from(connection.stream.is_some());
-        }
+        drop(self.connections.remove(id));
     }
 
     /// Tells of a verdict on a connection.

@@ -1,7 +1,7 @@
 //! A worker carries frames: one pinned thread that receives from its ports, judges, and sends to any port.
 //!
 //! What arrives: frames from the rx rings of its home ports, parcels of other workers, commands of the control thread. What leaves:
-//! every frame by exactly one exit of [`Worker::carry_out`]. Nothing here allocates per packet, locks, formats or panics.
+//! every frame by exactly one exit of `Worker::carry_out`. Nothing here allocates per packet, locks, formats or panics.
 
 pub mod affinity;
 pub mod carry_out;
@@ -148,6 +148,8 @@ pub enum Progress {
 pub struct Worker<P> {
     id: WorkerId,
     clock: Clock,
+    /// The time of this turn.
+    now: Tick,
     world: Arc<World>,
     ports: Ports<P>,
     pool: Pool,
@@ -164,7 +166,6 @@ pub struct Worker<P> {
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
     icmp_budget: carry_out::IcmpBudget,
-    streams: usize,
 }
 
 impl<P: Port> Worker<P> {
@@ -179,6 +180,7 @@ impl<P: Port> Worker<P> {
         Self {
             id,
             clock,
+            now: Tick::default(),
             world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
             ports: Ports::default(),
             pool,
@@ -193,7 +195,6 @@ impl<P: Port> Worker<P> {
             to_ring: Vec::new(),
             reporting,
             icmp_budget: carry_out::IcmpBudget::default(),
-            streams: 0,
         }
     }
 
@@ -220,7 +221,8 @@ impl<P: Port> Worker<P> {
 
     /// One turn: a batch from every home port, the parcels of other workers, the streams that are due.
     pub fn turn(&mut self) -> Progress {
-        let now = self.clock.read().tick(); // once per batch
+        self.now = self.clock.read().tick(); // once per batch
+        let now = self.now;
         let world = Arc::clone(&self.world); // one epoch per batch
         let mut progress = Progress::Idle;
         for position in 0..self.ports.homes() {
@@ -248,11 +250,12 @@ impl<P: Port> Worker<P> {
                     self.counters.received += 1;
                     self.process(&world, port, frame, settled, now);
                 }
-                Parcel::Transmit { frame, port } => self.put(port, frame),
+                Parcel::Transmit { frame, port } => self.transmit(&world, port, frame),
             }
         }
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
+        self.expire_waiting();
         self.flush();
         progress
     }
@@ -320,7 +323,7 @@ impl<P: Port> Worker<P> {
             free: self.pool.free(),
             waiting: self.ports.waiting(),
             connections: self.connections.len(),
-            streams: self.streams,
+            streams: self.connections.streams(),
             evicted: self.connections.evicted(),
         }
     }
@@ -346,3 +349,6 @@ impl<P: Port> Worker<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
 //! A worker's sockets on all ports, and the packets that wait for a neighbour's hardware address.
 
-use std::{collections::VecDeque, os::fd::RawFd};
+use std::{collections::VecDeque, os::fd::RawFd, time::Duration};
 
-use super::{PortId, PortReport};
+use super::{
+    PortId, PortReport,
+    clock::{Tick, between},
+};
 use crate::{
     counters::Counters,
     drop_reason::DropReason,
@@ -11,6 +14,17 @@ use crate::{
 
 /// Packets that may wait for one neighbour.
 const WAITING: usize = 32;
+
+/// How long a packet waits for a neighbour that does not answer; its sender sends it again by then.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A packet that is ready but for the neighbour's hardware address.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) port: PortId,
+    pub(super) frame: Frame,
+    pub(super) since: Tick,
+}
 
 #[derive(Debug)]
 struct Slot<P> {
@@ -33,7 +47,7 @@ pub(super) struct Ports<P> {
     /// Ports with something to flush.
     dirty: Vec<PortId>,
     /// Packets that are ready but for the neighbour's hardware address.
-    waiting: VecDeque<(PortId, Frame)>,
+    waiting: VecDeque<Waiting>,
 }
 
 impl<P> Default for Ports<P> {
@@ -140,16 +154,16 @@ impl<P: Port> Ports<P> {
     }
 
     /// Lets a packet wait for the neighbour, or gives it back if enough wait.
-    pub(super) fn wait(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
-        if self.waiting.iter().filter(|(waiting, _)| *waiting == port).count() >= WAITING {
+    pub(super) fn wait(&mut self, port: PortId, frame: Frame, since: Tick) -> Result<(), Frame> {
+        if self.waiting.iter().filter(|waiting| waiting.port == port).count() >= WAITING {
             return Err(frame);
         }
-        self.waiting.push_back((port, frame));
+        self.waiting.push_back(Waiting { port, frame, since });
         Ok(())
     }
 
     /// The next packet that waits, to be tried once more; call it at most [`Ports::waiting`] times.
-    pub(super) fn next_waiting(&mut self) -> Option<(PortId, Frame)> {
+    pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
         self.waiting.pop_front()
     }
 
@@ -160,16 +174,24 @@ impl<P: Port> Ports<P> {
 
     /// Takes out the packets that wait for a port.
     pub(super) fn forget_waiting(&mut self, port: PortId) -> Vec<Frame> {
-        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(waiting, _)| *waiting == port);
-        self.waiting = kept;
-        gone.into_iter().map(|(_, frame)| frame).collect()
+        self.take_waiting(|waiting| waiting.port == port)
+    }
+
+    /// Takes out the packets that have waited for too long.
+    pub(super) fn expire_waiting(&mut self, now: Tick) -> Vec<Frame> {
+        self.take_waiting(|waiting| between(waiting.since, now) > PATIENCE)
     }
 
     /// Takes out all packets that wait.
     pub(super) fn forget_all_waiting(&mut self) -> Vec<Frame> {
-        self.waiting.drain(..).map(|(_, frame)| frame).collect()
+        self.take_waiting(|_| true)
+    }
+
+    fn take_waiting(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<Frame> {
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| which(waiting));
+        self.waiting = kept;
+        taken.into_iter().map(|waiting| waiting.frame).collect()
     }
 
     /// How things are with every port.

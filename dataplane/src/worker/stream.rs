@@ -291,7 +291,6 @@ impl<P: Port> Worker<P> {
             None => match Stream::open(&segment, now, &mut sink) {
                 Ok(stream) => {
                     connection.stream = Some(Box::new(stream));
-                    self.streams += 1;
                     Disposition::Forwarded
                 }
                 Err(reason) => Disposition::Dropped(reason),

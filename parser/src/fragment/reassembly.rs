@@ -1,14 +1,18 @@
-//! Fragments wait here until their packet is whole. Read RFC 5722, RFC 8200 §4.5 and RFC 1858 first.
+//! Fragments wait here until their packet is whole. Read RFC 5722, RFC 8200 §4.5 and RFC 1858
+//! first.
 //!
-//! What arrives is a fragment's place and an item that stands for it, usually the frame that holds it; nothing is copied. What
-//! leaves is all items of a whole packet in their order, or all items of one that must die, with the reason. So the transport
-//! header is judged once, with every byte of its packet at hand, and then the fragments travel on as they came.
+//! What arrives is a fragment's place and an item that stands for it, usually the frame that holds
+//! it; nothing is copied. What leaves is all items of a whole packet in their order, or all items
+//! of one that must die, with the reason. So the transport header is judged once, with every byte
+//! of its packet at hand, and then the fragments travel on as they came.
 //!
-//! One byte that two fragments claim condemns the packet, equal or not, and whatever of it comes later (RFC 5722 §4): there is
-//! no policy about who wins, hence none to guess wrong. INVARIANT: pieces of a packet never overlap and lie before its end.
+//! One byte that two fragments claim condemns the packet, equal or not, and whatever of it comes
+//! later (RFC 5722 §4): there is no policy about who wins, hence none to guess wrong. INVARIANT:
+//! pieces of a packet never overlap and lie before its end.
 //!
-//! All memory is taken when the structure is made. Packets, pieces, age and what one source may hold are bounded, and a spent
-//! bound refuses the newcomer: a flood of fragments costs the flooder its fragments.
+//! All memory is taken when the structure is made. Packets, pieces, age and what one source may
+//! hold are bounded, and a spent bound refuses the newcomer: a flood of fragments costs the flooder
+//! its fragments.
 
 use std::{net::IpAddr, vec};
 
@@ -60,7 +64,8 @@ pub struct Limits {
 /// Why fragments die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// Two fragments claim a byte, the packet was condemned for it before, or they disagree on where it ends.
+    /// Two fragments claim a byte, the packet was condemned for it before, or they disagree on
+    /// where it ends.
     Overlap,
     /// The packet comes in more pieces than allowed.
     TooManyPieces,
@@ -75,8 +80,8 @@ pub enum Refusal {
 pub enum Arrival<'a, T> {
     /// It waits for the others.
     Wait,
-    /// It was the last: all items, by their place. `length` counts the bytes after the IP header, or after IPv6's fragment
-    /// header.
+    /// It was the last: all items, by their place. `length` counts the bytes after the IP header,
+    /// or after IPv6's fragment header.
     Whole {
         /// The items, first fragment first.
         items: Items<'a, T>,
@@ -209,7 +214,8 @@ impl<T> Reassembler<T> {
         }
     }
 
-    /// Gives up packets that have waited too long, and hands their items to `expired`. Condemned ones are forgotten as late.
+    /// Gives up packets that have waited too long, and hands their items to `expired`. Condemned
+    /// ones are forgotten as late.
     pub fn expire(&mut self, now: u64, mut expired: impl FnMut(T)) {
         for slot in self.slots.iter_mut().filter(|slot| slot.key.is_some()) {
             if now.saturating_sub(slot.since) >= self.limits.age {
@@ -224,7 +230,8 @@ impl<T> Reassembler<T> {
         self.slots.iter().position(|slot| slot.key.as_ref() == Some(key))
     }
 
-    /// A free slot for a packet of which nothing has come yet, unless its source has too many already.
+    /// A free slot for a packet of which nothing has come yet, unless its source has too many
+    /// already.
     fn open(&mut self, key: FragmentKey, now: u64) -> Option<usize> {
         let is_of_source =
             |slot: &&Slot<T>| slot.key.is_some_and(|other| other.source == key.source);
@@ -260,7 +267,8 @@ impl<T> Slot<T> {
             Some(known) => !fragment.more || end > known,
             None => !fragment.more && end < furthest,
         };
-        // An empty piece would overlap nothing and could come for ever; a whole packet is not for us.
+        // An empty piece would overlap nothing and could come for ever; a whole packet is not for
+        // us.
         let is_no_piece = length == 0 || end > u32::from(u16::MAX);
         if self.is_condemned || overlaps || disagrees || is_no_piece {
             return Err(Refusal::Overlap);
@@ -382,6 +390,13 @@ mod tests {
                 Refused(vec![1, 2], Refusal::Overlap)
             );
         }
+    }
+
+    #[test]
+    fn a_piece_without_bytes_is_no_piece() {
+        let mut reassembler = Reassembler::new(LIMITS);
+        let refused = Refused(vec![1], Refusal::Overlap);
+        assert_eq!(insert(&mut reassembler, key(1, 7), (8, 0, true), 1), refused);
     }
 
     #[test]
@@ -524,7 +539,9 @@ mod tests {
 
         #[test]
         fn any_order_of_honest_fragments_is_put_right(
-            lengths in prop::collection::vec(1..5_u16, 1..8), last in 1..9_usize, seed: [prop::sample::Index; 8],
+            lengths in prop::collection::vec(1..5_u16, 1..8),
+            last in 1..9_usize,
+            seed: [prop::sample::Index; 8],
         ) {
             let mut pieces = Vec::new();
             let mut offset = 0;

@@ -1,6 +1,8 @@
-//! Edits of the packet that an ICMP error quotes, so that its receiver finds the connection it knows.
+//! Edits of the packet that an ICMP error quotes, so that its receiver finds the connection it
+//! knows.
 //!
-//! Each byte changed inside the quote changes the quote's own checksums, and all of these together the error's.
+//! Each byte changed inside the quote changes the quote's own checksums, and all of these together
+//! the error's.
 
 use std::net::IpAddr;
 
@@ -19,8 +21,8 @@ use crate::{
 /// Sets the quoted packet's source address, and its source port or echo identifier if one is given.
 ///
 /// # Errors
-/// The frame is not the headers' own or no ICMP error, the address is of the other IP version, or the quoted packet has no
-/// such port.
+/// The frame is not the headers' own or no ICMP error, the address is of the other IP version, or
+/// the quoted packet has no such port.
 pub fn quoted_source(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -30,7 +32,8 @@ pub fn quoted_source(
     quoted_side(frame, headers, Side::Source, address, port)
 }
 
-/// Sets the quoted packet's destination address, and its destination port or echo identifier if one is given.
+/// Sets the quoted packet's destination address, and its destination port or echo identifier if one
+/// is given.
 ///
 /// # Errors
 /// As for [`quoted_source`].
@@ -43,8 +46,8 @@ pub fn quoted_destination(
     quoted_side(frame, headers, Side::Destination, address, port)
 }
 
-/// Sets the quoted segment's sequence number: on a connection whose numbers are translated, an error must name the number its
-/// receiver sent (RFC 5927 §4.1 lets it check).
+/// Sets the quoted segment's sequence number: on a connection whose numbers are translated, an
+/// error must name the number its receiver sent (RFC 5927 §4.1 lets it check).
 ///
 /// # Errors
 /// The frame is not the headers' own, or not an ICMP error about TCP.
@@ -150,8 +153,8 @@ fn quote_mut(headers: &mut Headers) -> Option<&mut Quote> {
     }
 }
 
-/// Where the quoted transport header has this side's port, if it has one. An echo's identifier is the port of the side that
-/// sent the request.
+/// Where the quoted transport header has this side's port, if it has one. An echo's identifier is
+/// the port of the side that sent the request.
 fn quoted_port_offset(quote: &Quote, side: Side) -> Option<usize> {
     let port = match side {
         Side::Source => quote.tuple.src_port,
@@ -164,7 +167,8 @@ fn quoted_port_offset(quote: &Quote, side: Side) -> Option<usize> {
     }
 }
 
-/// Carries a change over into the quoted transport checksum, as far as the quote reaches, and returns what that changes.
+/// Carries a change over into the quoted transport checksum, as far as the quote reaches, and
+/// returns what that changes.
 fn quoted_checksum(
     frame: &mut [u8],
     headers: &Headers,
@@ -190,7 +194,8 @@ fn quoted_checksum(
     })
 }
 
-/// Replaces a checksum inside the quote and says what that changes in the sum that begins at `start`.
+/// Replaces a checksum inside the quote and says what that changes in the sum that begins at
+/// `start`.
 fn update(
     frame: &mut [u8],
     start: usize,

@@ -1,4 +1,5 @@
-//! Edits of a TCP header: numbers and control bits, selective acknowledgements and timestamps, options blanked out.
+//! Edits of a TCP header: numbers and control bits, selective acknowledgements and timestamps,
+//! options blanked out.
 
 use super::{carry_on, check, replace};
 use crate::{
@@ -58,7 +59,8 @@ pub fn tcp(frame: &mut [u8], headers: &mut Headers, edit: &TcpEdit) -> Result<()
     carry_on(frame, headers, ChecksumField::Tcp, change)
 }
 
-/// Writes other options over those of the segment; both have the same length, so that no byte moves.
+/// Writes other options over those of the segment; both have the same length, so that no byte
+/// moves.
 ///
 /// # Errors
 /// The frame is not the headers' own, not TCP, or has options of another length.
@@ -79,7 +81,8 @@ pub fn options(
 /// Passes every selective acknowledgement through `translate`.
 ///
 /// # Errors
-/// The frame is not the headers' own, not TCP, or has a malformed option; options before that one are already edited.
+/// The frame is not the headers' own, not TCP, or has a malformed option; options before that one
+/// are already edited.
 pub fn sack_blocks(
     frame: &mut [u8],
     headers: &mut Headers,
@@ -116,7 +119,8 @@ pub fn timestamps(
     })
 }
 
-/// Turns every option that `is_unwanted` picks into padding, such as multipath and fast open in a SYN.
+/// Turns every option that `is_unwanted` picks into padding, such as multipath and fast open in a
+/// SYN.
 ///
 /// # Errors
 /// As for [`sack_blocks`].
@@ -267,7 +271,11 @@ mod tests {
         #[test]
         fn edits_keep_frame_and_headers_together(
             mut frame in tcp_frames(),
-            seq: Option<u32>, ack: Option<u32>, flags in prop::option::of(flags()), window: Option<u16>, urgent: Option<u16>,
+            seq: Option<u32>,
+            ack: Option<u32>,
+            flags in prop::option::of(flags()),
+            window: Option<u16>,
+            urgent: Option<u16>,
             step: u32,
         ) {
             let mut headers = parsed(&frame);

@@ -117,7 +117,8 @@ impl TcpFlags {
         (self.0 & (Self::SYN.0 | Self::FIN.0)).count_ones()
     }
 
-    /// Refuses combinations no state of RFC 9293 §3.10.7 takes, and segments without the ACK that all but the first have.
+    /// Refuses combinations no state of RFC 9293 §3.10.7 takes, and segments without the ACK that
+    /// all but the first have.
     pub(crate) const fn check(self) -> Result<(), ParseError> {
         if self.is_syn() && self.is_fin() {
             Err(ParseError::TcpSynFin)

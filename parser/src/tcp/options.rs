@@ -1,8 +1,8 @@
 //! The options of a TCP header. Read RFC 9293 §3.2 first.
 //!
-//! The bytes between the fixed header and the payload arrive; typed options leave, in order, or an error for the first one
-//! whose length is wrong. A server ignores what is malformed, and two servers may ignore different things, so the connection
-//! that carries it is not worth keeping.
+//! The bytes between the fixed header and the payload arrive; typed options leave, in order, or an
+//! error for the first one whose length is wrong. A server ignores what is malformed, and two
+//! servers may ignore different things, so the connection that carries it is not worth keeping.
 
 use crate::{ParseError, bytes, tcp::SeqNumber};
 
@@ -34,7 +34,8 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// The option's bytes, with two bytes of padding in front as most stacks send it (RFC 7323 appendix A).
+    /// The option's bytes, with two bytes of padding in front as most stacks send it (RFC 7323
+    /// appendix A).
     #[must_use]
     pub const fn to_option(self) -> [u8; 12] {
         let ([v0, v1, v2, v3], [e0, e1, e2, e3]) =

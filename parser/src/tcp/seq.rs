@@ -1,7 +1,8 @@
 //! A TCP sequence number. Read RFC 9293 §3.4 first.
 //!
-//! Numbers live on a circle of 2^32: "before" means "less than half the circle behind". Every operation is named and
-//! wraps; none of them can panic, and there is no `<`, because a total order on a circle would be a lie.
+//! Numbers live on a circle of 2^32: "before" means "less than half the circle behind". Every
+//! operation is named and wraps; none of them can panic, and there is no `<`, because a total order
+//! on a circle would be a lie.
 
 use std::fmt;
 
@@ -36,8 +37,8 @@ impl SeqNumber {
 
     /// Bytes from `earlier` to here; negative when `earlier` is in fact later.
     ///
-    /// Two numbers exactly half the circle apart are each "before" the other; such a pair never lies in one window,
-    /// since a window is at most 2^30 (RFC 7323 §2.3).
+    /// Two numbers exactly half the circle apart are each "before" the other; such a pair never
+    /// lies in one window, since a window is at most 2^30 (RFC 7323 §2.3).
     #[must_use]
     pub const fn distance_from(self, earlier: Self) -> i32 {
         self.0.wrapping_sub(earlier.0).cast_signed()

@@ -5,6 +5,7 @@
 //! empty item* have become three different values here ([`Peers`], [`Ports`]), so nobody behind has to remember them.
 
 pub mod pattern;
+pub(crate) mod shape;
 
 use std::fmt;
 use std::sync::Arc;

@@ -74,6 +74,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The labels of the pods behind it; empty: nobody is chosen by labels.
     pub selector: Vec<(String, String)>,
+    /// Where it was written.
+    pub place: Place,
 }
 
 /// A port of a service.
@@ -180,7 +182,9 @@ pub(super) fn names(field: &Field<'_>) -> Read<(String, String)> {
     let kind = field.node.at("kind").and_then(Tree::text).unwrap_or_default();
     let name = text_at(field, &["metadata", "name"])?.filter(|name| !name.is_empty());
     let Some(name) = name else { return Err(field.refuse(format!("{kind} must have name"), "")) };
-    Ok((text_at(field, &["metadata", "namespace"])?.unwrap_or_else(|| "default".to_owned()), name))
+    let namespace =
+        text_at(field, &["metadata", "namespace"])?.filter(|namespace| !namespace.is_empty());
+    Ok((namespace.unwrap_or_else(|| "default".to_owned()), name))
 }
 
 pub(super) fn labels(field: &Field<'_>) -> Read<Vec<(String, String)>> {
@@ -312,6 +316,7 @@ pub(super) fn service(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
         cluster_ips,
         ports,
         selector: strings(below(field, &["spec", "selector"]))?,
+        place: Place { file: field.object.file.clone(), line: field.node.line },
         namespace,
         name,
     });
@@ -363,7 +368,7 @@ pub(super) fn node(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     Ok(())
 }
 
-/// Two pods with one address, or a pod with a node's.
+/// One address that would mean two things: a pod's and another pod's, a node's, or a service's.
 pub(super) fn conflicts(snapshot: &Snapshot) -> Vec<Refusal> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     for node in &snapshot.nodes {
@@ -371,19 +376,28 @@ pub(super) fn conflicts(snapshot: &Snapshot) -> Vec<Refusal> {
             .extend(node.addresses.iter().map(|address| (*address, format!("Node {}", node.name))));
     }
     let mut refusals = Vec::new();
+    let mut claim = |address: IpAddr, object: &str, field: &str, place: &Place| {
+        if let Some(owner) = owners.insert(address, object.to_owned()) {
+            refusals.push(Refusal {
+                file: place.file.clone(),
+                line: place.line,
+                object: object.to_owned(),
+                field: field.to_owned(),
+                reason: format!("the address {address} is also that of {owner}"),
+                advice: "an address can stand for one thing only".to_owned(),
+            });
+        }
+    };
     for pod in snapshot.pods.iter().filter(|pod| !pod.host_network) {
         let object = format!("Pod {}/{}", pod.namespace, pod.name);
         for address in &pod.addresses {
-            if let Some(owner) = owners.insert(*address, object.clone()) {
-                refusals.push(Refusal {
-                    file: pod.place.file.clone(),
-                    line: pod.place.line,
-                    object: object.clone(),
-                    field: "status.podIPs".to_owned(),
-                    reason: format!("the address {address} is also that of {owner}"),
-                    advice: "an address can stand for one identity only".to_owned(),
-                });
-            }
+            claim(*address, &object, "status.podIPs", &pod.place);
+        }
+    }
+    for service in &snapshot.services {
+        let object = format!("Service {}/{}", service.namespace, service.name);
+        for address in &service.cluster_ips {
+            claim(*address, &object, "spec.clusterIPs", &service.place);
         }
     }
     refusals

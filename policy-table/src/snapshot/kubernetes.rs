@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::cilium::{selector, service_name};
+use super::cilium::service_name;
 use super::cluster;
 use super::reader::{Field, Read, Record};
+use super::selectors::selector;
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
 use crate::rule::{
     Clause, Effect, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Rule,

@@ -15,13 +15,14 @@ mod kubernetes;
 mod node;
 mod reader;
 mod refusal;
+mod selectors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use cluster::{
-    CidrGroup, ContainerPort, EndpointSlice, Node, Pod, Service, ServicePort, SliceEndpoint,
+    CidrGroup, ContainerPort, EndpointSlice, Node, Place, Pod, Service, ServicePort, SliceEndpoint,
     TargetPort,
 };
 pub use refusal::{Notice, Refusal, Refusals, Severity};

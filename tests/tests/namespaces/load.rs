@@ -35,6 +35,15 @@ spec:
   ports: [{port: 80}]
 ---
 apiVersion: v1
+kind: Service
+metadata: {name: bulk}
+spec:
+  selector: {app: bulk}
+  ports:
+    - {name: tcp, port: 5201, protocol: TCP}
+    - {name: udp, port: 5201, protocol: UDP}
+---
+apiVersion: v1
 kind: Pod
 metadata:
   name: web
@@ -161,7 +170,12 @@ fn requests_in(text: &str) -> Option<u64> {
 
 fn iperf3(lab: &Lab, seconds: &str) -> Result<()> {
     let server = lab.pod("default/bulk")?.ipv4;
-    for kind in ["", "-R", "-u -b 200M -l 1400", "-u -b 200M -l 1400 -R"] {
+    for (server, kind) in [
+        (server.as_str(), ""),
+        (server.as_str(), "-R"),
+        (server.as_str(), "-u -b 50M -l 1400"),
+        ("bulk", "-u -b 50M -l 1400 -R"),
+    ] {
         let line = format!("iperf3 -c {server} -t {seconds} -J {kind}");
         let answer = lab.shell("client", &line)?;
         ensure!(answer.succeeded(), "{line}: {answer}");

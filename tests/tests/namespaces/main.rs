@@ -15,6 +15,7 @@ mod crash;
 mod internet;
 mod lifecycle;
 mod load;
+mod operate;
 mod reload;
 mod story;
 
@@ -68,6 +69,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         story::cases(),
         reload::cases(),
+        operate::cases(),
         internet::cases(),
         crash::cases(),
         load::cases(),

@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_secs(5);
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("reload::an_allowed_connection_survives_every_change", survives),
+        Case::new("reload::a_judged_connection_survives_every_change", judged_survives),
+        Case::new("reload::an_unjudged_connection_is_reset_by_an_l7_policy", unjudged_is_reset),
         Case::new("reload::a_revoked_connection_falls_silent", revoked),
         Case::new("reload::a_bad_snapshot_keeps_the_old_policy", bad_snapshot),
     ]
@@ -61,10 +63,10 @@ impl Steady {
         })
     }
 
-    /// Waits until it says that its connection is dead.
-    fn expect_broken(&self) -> Result<()> {
+    /// Waits until it says that its connection is dead, and returns its words.
+    fn expect_broken(&self) -> Result<String> {
         program::wait_for("the connection's end", SOON + SOON, || {
-            Ok(self.lines()?.iter().any(|line| line.starts_with("broken")).then_some(()))
+            Ok(self.lines()?.into_iter().find(|line| line.starts_with("broken")))
         })
     }
 }
@@ -80,11 +82,42 @@ fn survives() -> Result<()> {
     let manifests = own_manifests();
     let (lab, daemon) = star_wars_lab(&manifests, 1)?;
     let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
-    for policy in [Policy::L4, Policy::None, Policy::L7, Policy::L4, Policy::L7, Policy::None] {
+    for policy in [Policy::L4, Policy::None, Policy::L4, Policy::None] {
         star_wars::set_policy(&lab, &daemon, &manifests, policy)?;
         steady.expect_answers().with_context(|| format!("under {policy:?}"))?;
     }
     drop(steady);
+    daemon.stop()?;
+    lab.down()
+}
+
+/// A connection that began under an L7 policy has been read from its first byte, so it lives on under any policy.
+fn judged_survives() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    star_wars::set_policy(&lab, &daemon, &manifests, Policy::L7)?;
+    let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
+    for policy in [Policy::L4, Policy::L7, Policy::None, Policy::L7] {
+        star_wars::set_policy(&lab, &daemon, &manifests, policy)?;
+        steady.expect_answers().with_context(|| format!("under {policy:?}"))?;
+    }
+    drop(steady);
+    daemon.stop()?;
+    lab.down()
+}
+
+/// Nobody knows where in a request an old connection stands, so it ends at once, visibly, and a new one is judged.
+fn unjudged_is_reset() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
+    star_wars::set_policy(&lab, &daemon, &manifests, Policy::L7)?;
+    let last = steady.expect_broken()?;
+    ensure!(last.contains("reset"), "it ended, but not by a reset: {last}");
+    drop(steady);
+    let again = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
+    again.expect_answers()?;
+    drop(again);
     daemon.stop()?;
     lab.down()
 }

@@ -2,14 +2,18 @@
 //! that is shown to go red.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::daemon::Daemon;
 use tests::lab::{Lab, Shape};
 use tests::program;
 use tests::star_wars::{self, ACTS, Act, Policy, Row};
 
 use crate::Case;
+
+/// How long the last packets of a test may be under way.
+const QUIET: Duration = Duration::from_secs(5);
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -55,11 +59,15 @@ fn play(manifests: &Path, workers: usize) -> Result<()> {
     lab.down()
 }
 
-/// Every frame is in exactly one place, and none is held for a judgement that will not come.
+/// Once the last packets are through, every frame is in exactly one place and none is held for a judgement.
 pub(crate) fn expect_balance(daemon: &Daemon) -> Result<()> {
-    let frames = daemon.status()?.frames;
-    ensure!(frames.balanced && frames.held == 0, "the ledger does not balance: {frames:?}");
-    Ok(())
+    let mut last = None;
+    program::wait_for("the ledger's balance", QUIET, || {
+        let frames = daemon.status()?.frames;
+        last = Some(frames);
+        Ok((frames.balanced && frames.held == 0).then_some(()))
+    })
+    .with_context(|| format!("{last:?}"))
 }
 
 /// With nothing in force, the cells that depend on enforcement must fail, and only these.

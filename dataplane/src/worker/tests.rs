@@ -1,0 +1,508 @@
+//! A whole worker over plain memory: packets in, packets out, counters and the ledger, without privileges.
+
+use std::net::IpAddr;
+
+use parser::{
+    arp::Arp,
+    emit::{Datagram, Envelope, Segment},
+    ethernet::MacAddress,
+    headers::{Headers, Transport},
+    network::Network,
+    tcp::{SeqNumber, TcpFlags},
+};
+use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
+
+use super::*;
+use crate::{
+    drop_reason::DropReason,
+    flow::Happening,
+    umem::{Region, pool, port::FakePort},
+    world::{Neighbour, PortKind, PortView},
+};
+
+const FRAMES: u32 = 256;
+const TIEFIGHTER: PortId = PortId(0);
+const DEATHSTAR: PortId = PortId(1);
+const XWING: PortId = PortId(2);
+const HOST: PortId = PortId(3);
+
+const CLUSTER: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: default}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: tiefighter, namespace: default, labels: {org: empire, class: tiefighter}}
+status: {podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: deathstar, namespace: default, labels: {org: empire, class: deathstar}}
+status: {podIPs: [{ip: 10.0.0.2}, {ip: "fd00::2"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: xwing, namespace: default, labels: {org: alliance, class: xwing}}
+status: {podIPs: [{ip: 10.0.0.3}, {ip: "fd00::3"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: deathstar, namespace: default}
+spec:
+  clusterIP: 10.96.0.1
+  selector: {class: deathstar}
+  ports: [{port: 80, targetPort: 8080}, {port: 81, targetPort: 8081}]
+"#;
+
+const L4: &str = include_str!("../../../examples/star-wars/sw_l3_l4_policy.yaml");
+const L7: &str = include_str!("../../../examples/star-wars/sw_l3_l4_l7_policy.yaml");
+
+/// A worker with four ports, in a cluster with one policy.
+struct Rig {
+    worker: Worker<FakePort>,
+    epoch: u64,
+    identities: Identities,
+    neighbours: Vec<Arc<Neighbour>>,
+}
+
+impl Rig {
+    fn new(policy: &str) -> Self {
+        let (_, frames) = Region::plain(FRAMES);
+        let poll = mio::Poll::new().unwrap();
+        let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let reporting = Reporting {
+            events: Arc::new(ArrayQueue::new(64)),
+            observers: Arc::new(Observers::default()),
+        };
+        let mut pool = Pool::new(pool::reserve(frames));
+        let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
+        all.into_iter().for_each(|frame| pool.give(frame));
+        let mut worker = Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting);
+        for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
+            let Worker { ports, pool, .. } = &mut worker;
+            ports.add(port, FakePort::default(), true, None, pool);
+        }
+        let neighbours: Vec<_> = (0..4).map(|_| Arc::new(Neighbour::default())).collect();
+        for (port, neighbour) in neighbours.iter().enumerate() {
+            neighbour.learn(pod_mac(port));
+        }
+        let mut rig = Self { worker, epoch: 0, identities: Identities::default(), neighbours };
+        rig.apply(policy);
+        rig
+    }
+
+    /// Puts a policy in force, as the control thread does.
+    fn apply(&mut self, policy: &str) {
+        self.epoch += 1;
+        let loaded =
+            Snapshot::parse(&[("cluster.yaml", CLUSTER), ("policy.yaml", policy)]).unwrap();
+        let settings =
+            Settings { enforcement: Enforcement::Default, host_addresses: vec![ip("10.0.0.254")] };
+        let table =
+            Arc::new(Table::compile(&loaded.snapshot, &settings, &mut self.identities, self.epoch));
+        let views = ["tiefighter", "deathstar", "xwing", "host"].iter().enumerate().map(
+            |(number, name)| {
+                Some(PortView {
+                    name: (*name).to_owned(),
+                    kind: if *name == "host" { PortKind::Host } else { PortKind::Pod },
+                    mac: our_mac(number),
+                    neighbour: Arc::clone(&self.neighbours[number]),
+                    home: WorkerId(0),
+                    mtu: 1500,
+                    endpoint: table.endpoint_named("default", name),
+                })
+            },
+        );
+        let views = views.collect();
+        let gateways = vec![ip("10.0.0.254"), ip("fd00::fe")];
+        self.worker.world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+    }
+
+    /// Sends a frame into a port and takes a turn; what came out, by port.
+    fn send(&mut self, port: PortId, packet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        let mut frame = self.worker.pool.take().unwrap();
+        frame.room_mut()[..packet.len()].copy_from_slice(packet);
+        frame.set_len(packet.len());
+        self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
+        assert_eq!(self.worker.turn(), Progress::Worked);
+        let mut out = Vec::new();
+        for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
+            while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
+                out.push((port, frame.bytes().to_vec()));
+                self.worker.pool.give(frame);
+            }
+        }
+        self.check_ledger();
+        out
+    }
+
+    /// Every frame is somewhere, and every packet had one exit.
+    fn check_ledger(&mut self) {
+        let report = self.worker.report();
+        let on_ports: usize =
+            report.ports.iter().map(|(_, port)| port.frames.rx + port.frames.tx).sum();
+        assert_eq!(report.free + report.waiting + on_ports, FRAMES as usize, "ledger");
+        let counters = &report.counters;
+        assert_eq!(
+            counters.received + counters.built,
+            counters.sent
+                + counters.answered
+                + counters.absorbed
+                + counters.handed_on
+                + counters.dropped_in_all()
+                + report.waiting as u64,
+            "{counters:?}"
+        );
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.worker.counters.dropped(reason)
+    }
+
+    /// A SYN that must arrive, and the answer of the other end.
+    fn open(&mut self, client: PortId, tcp: Segment<'_>) -> Vec<u8> {
+        let out = self.send(client, &bytes(&tcp));
+        assert_eq!(out.len(), 1, "the SYN passes");
+        out.into_iter().next().unwrap().1
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn pod_mac(port: usize) -> MacAddress {
+    MacAddress::new([2, 0, 0, 0, 1, u8::try_from(port).unwrap()])
+}
+
+fn our_mac(port: usize) -> MacAddress {
+    MacAddress::new([2, 0, 0, 0, 2, u8::try_from(port).unwrap()])
+}
+
+fn envelope(port: PortId, source: &str, destination: &str) -> Envelope {
+    Envelope {
+        source_mac: pod_mac(usize::from(port.0)),
+        destination_mac: our_mac(usize::from(port.0)),
+        source: ip(source),
+        destination: ip(destination),
+        hop_limit: 64,
+        traffic_class: 0,
+    }
+}
+
+fn syn(envelope: Envelope, src_port: u16, dst_port: u16) -> Segment<'static> {
+    Segment {
+        envelope,
+        src_port,
+        dst_port,
+        seq: SeqNumber::new(1000),
+        ack: SeqNumber::new(0),
+        flags: TcpFlags::SYN,
+        window: 65535,
+        options: &[],
+        payload: &[],
+    }
+}
+
+fn bytes(segment: &Segment<'_>) -> Vec<u8> {
+    let mut out = vec![0; 2048];
+    let length = segment.emit(&mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+fn headers(packet: &[u8]) -> Headers {
+    let headers = Headers::parse(packet).unwrap();
+    assert!(parser::checksum::verify_transport(packet, &headers), "checksum");
+    headers
+}
+
+const FROM_TIEFIGHTER: (&str, &str) = ("10.0.0.1", "10.0.0.2");
+
+fn tiefighter_syn() -> Segment<'static> {
+    syn(envelope(TIEFIGHTER, FROM_TIEFIGHTER.0, FROM_TIEFIGHTER.1), 40000, 80)
+}
+
+#[test]
+fn a_packet_is_routed_to_its_pod_with_new_hardware_addresses_and_one_hop_less() {
+    let mut rig = Rig::new("");
+    let packet = rig.open(TIEFIGHTER, tiefighter_syn());
+    let headers = headers(&packet);
+    assert_eq!(headers.ethernet.source, our_mac(1));
+    assert_eq!(headers.ethernet.destination, pod_mac(1));
+    assert_eq!(headers.hop_limit(), Some(63));
+}
+
+#[test]
+fn what_policy_does_not_allow_is_dropped_and_told() {
+    let mut rig = Rig::new(L4);
+    let out = rig.send(XWING, &bytes(&syn(envelope(XWING, "10.0.0.3", "10.0.0.2"), 40000, 80)));
+    assert!(out.is_empty());
+    assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+    let events: Vec<_> = std::iter::from_fn(|| rig.worker.reporting.events.pop()).collect();
+    assert!(matches!(
+        events[..],
+        [FlowEvent { happening: Happening::PolicyVerdict { denied: Some(_), .. }, .. }]
+    ));
+}
+
+#[test]
+fn a_source_address_that_is_not_the_pods_own_is_dropped() {
+    let mut rig = Rig::new("");
+    let out = rig.send(XWING, &bytes(&syn(envelope(XWING, "10.0.0.1", "10.0.0.2"), 40000, 80)));
+    assert!(out.is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
+}
+
+#[test]
+fn a_hardware_address_that_is_not_the_pods_own_is_dropped() {
+    let mut rig = Rig::new("");
+    let mut forged = tiefighter_syn();
+    forged.envelope.source_mac = pod_mac(2);
+    assert!(rig.send(TIEFIGHTER, &bytes(&forged)).is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidMac), 1);
+}
+
+#[test]
+fn the_nodes_stack_cannot_speak_for_a_pod() {
+    let mut rig = Rig::new("");
+    let out = rig.send(HOST, &bytes(&syn(envelope(HOST, "10.0.0.1", "10.0.0.2"), 40000, 80)));
+    assert!(out.is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
+}
+
+#[test]
+fn arp_is_answered_for_everybody_but_the_asker() {
+    let mut rig = Rig::new("");
+    let [tiefighter, gateway]: [std::net::Ipv4Addr; 2] =
+        [[10, 0, 0, 1].into(), [10, 0, 0, 254].into()];
+    let mut packet = vec![0; 64];
+    let length = Arp::request(pod_mac(0), tiefighter, gateway).emit(&mut packet).unwrap();
+    let out = rig.send(TIEFIGHTER, &packet[..length]);
+    let [(TIEFIGHTER, answer)] = &out[..] else { panic!("{out:?}") };
+    let Network::Arp(reply) = Headers::parse(answer).unwrap().network else { panic!("not ARP") };
+    assert_eq!((reply.sender_mac, reply.sender_ip), (our_mac(0), gateway));
+    let length = Arp::request(pod_mac(0), tiefighter, tiefighter).emit(&mut packet).unwrap();
+    assert!(
+        rig.send(TIEFIGHTER, &packet[..length]).is_empty(),
+        "an announcement is not contradicted"
+    );
+    let length = Arp::request(pod_mac(0), [10, 0, 0, 3].into(), gateway).emit(&mut packet).unwrap();
+    assert!(rig.send(TIEFIGHTER, &packet[..length]).is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1, "a claim to another's address");
+}
+
+#[test]
+fn a_service_leads_to_its_backend_and_answers_under_its_own_address() {
+    let mut rig = Rig::new("");
+    let packet =
+        rig.open(TIEFIGHTER, syn(envelope(TIEFIGHTER, "10.0.0.1", "10.96.0.1"), 40000, 80));
+    let there = headers(&packet).flow_tuple().unwrap();
+    assert_eq!((there.destination, there.dst_port), (ip("10.0.0.2"), 8080));
+    let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 8080, 40000);
+    answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
+    answer.ack = SeqNumber::new(1001);
+    let packet = rig.open(DEATHSTAR, answer);
+    let back = headers(&packet).flow_tuple().unwrap();
+    assert_eq!((back.source, back.src_port), (ip("10.96.0.1"), 80));
+}
+
+#[test]
+fn a_service_port_without_backend_has_its_own_reason() {
+    let mut rig = Rig::new("");
+    let out = rig
+        .send(TIEFIGHTER, &bytes(&syn(envelope(TIEFIGHTER, "10.0.0.1", "10.96.0.1"), 40000, 443)));
+    assert!(out.is_empty());
+    assert_eq!(rig.dropped(DropReason::ServiceBackendNotFound), 1);
+}
+
+#[test]
+fn the_last_hop_is_told_to_the_sender() {
+    let mut rig = Rig::new("");
+    let mut last = tiefighter_syn();
+    last.envelope.hop_limit = 1;
+    let out = rig.send(TIEFIGHTER, &bytes(&last));
+    let [(TIEFIGHTER, error)] = &out[..] else { panic!("{out:?}") };
+    assert!(headers(error).icmp_error().is_some());
+    assert_eq!(rig.dropped(DropReason::TtlExceeded), 1);
+}
+
+#[test]
+fn a_revoked_permission_ends_an_established_connection_with_its_next_packet() {
+    let mut rig = Rig::new("");
+    rig.open(XWING, syn(envelope(XWING, "10.0.0.3", "10.0.0.2"), 40000, 80));
+    rig.apply(L4);
+    let mut data = syn(envelope(XWING, "10.0.0.3", "10.0.0.2"), 40000, 80);
+    data.flags = TcpFlags::ACK;
+    data.payload = b"still here?";
+    assert!(rig.send(XWING, &bytes(&data)).is_empty());
+    assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+}
+
+#[test]
+fn a_permission_that_stays_keeps_its_connection() {
+    let mut rig = Rig::new("");
+    rig.open(TIEFIGHTER, tiefighter_syn());
+    rig.apply(L4);
+    let mut data = tiefighter_syn();
+    data.flags = TcpFlags::ACK;
+    data.payload = b"still here";
+    assert_eq!(rig.send(TIEFIGHTER, &bytes(&data)).len(), 1);
+}
+
+#[test]
+fn an_http_rule_that_comes_in_mid_stream_resets_instead_of_guessing() {
+    let mut rig = Rig::new(L4);
+    rig.open(TIEFIGHTER, tiefighter_syn());
+    rig.apply(L7);
+    let mut data = tiefighter_syn();
+    data.flags = TcpFlags::ACK;
+    data.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
+    let out = rig.send(TIEFIGHTER, &bytes(&data));
+    let [(TIEFIGHTER, reset)] = &out[..] else { panic!("{out:?}") };
+    assert!(headers(reset).tcp().unwrap().flags.is_rst());
+    assert_eq!(rig.dropped(DropReason::MidStream), 1);
+}
+
+#[test]
+fn a_segment_without_connection_is_picked_up_at_l4_and_reset_at_l7() {
+    let mut data = tiefighter_syn();
+    data.flags = TcpFlags::ACK;
+    data.payload = b"after a restart";
+    let mut rig = Rig::new(L4);
+    assert_eq!(rig.send(TIEFIGHTER, &bytes(&data))[0].0, DEATHSTAR);
+    let mut rig = Rig::new(L7);
+    let out = rig.send(TIEFIGHTER, &bytes(&data));
+    let [(TIEFIGHTER, reset)] = &out[..] else { panic!("{out:?}") };
+    assert!(headers(reset).tcp().unwrap().flags.is_rst());
+    // The server's half of such a connection does not open it the other way round either.
+    let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+    answer.flags = TcpFlags::ACK;
+    answer.payload = b"HTTP/1.1 200 OK\r\n\r\n";
+    let out = rig.send(DEATHSTAR, &bytes(&answer));
+    assert!(out.iter().all(|(port, _)| *port == DEATHSTAR), "{out:?}");
+}
+
+#[test]
+fn a_denied_request_never_reaches_the_server_and_is_answered() {
+    let mut rig = Rig::new(L7);
+    rig.open(TIEFIGHTER, tiefighter_syn());
+    let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+    answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
+    answer.seq = SeqNumber::new(5000);
+    answer.ack = SeqNumber::new(1001);
+    rig.open(DEATHSTAR, answer);
+    let mut request = tiefighter_syn();
+    request.flags = TcpFlags::ACK.with(TcpFlags::PSH);
+    request.seq = SeqNumber::new(1001);
+    request.ack = SeqNumber::new(5001);
+    request.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
+    let out = rig.send(TIEFIGHTER, &bytes(&request));
+    let payload_to = |to: PortId| -> Vec<u8> {
+        let to = out.iter().filter(|(port, _)| *port == to);
+        to.flat_map(|(_, packet)| headers(packet).payload(packet).unwrap().to_vec()).collect()
+    };
+    assert!(payload_to(DEATHSTAR).is_empty(), "nothing of it for the server");
+    let answers = payload_to(TIEFIGHTER);
+    let text = String::from_utf8(answers).unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 403 ") && text.ends_with("\r\n\r\nAccess denied\r\n"),
+        "{text}"
+    );
+    assert_eq!(rig.worker.counters.requests.denied, 1);
+}
+
+#[test]
+fn an_inspected_segment_with_a_wrong_checksum_is_dropped() {
+    let mut rig = Rig::new(L7);
+    let mut packet = bytes(&tiefighter_syn());
+    let last = packet.len() - 4;
+    packet[last] ^= 0x55;
+    assert!(rig.send(TIEFIGHTER, &packet).is_empty());
+    assert_eq!(rig.dropped(DropReason::BadChecksum), 1);
+}
+
+#[test]
+fn a_checksum_left_to_hardware_is_completed() {
+    let mut rig = Rig::new("");
+    let mut packet = bytes(&tiefighter_syn());
+    let IpAddr::V4(source) = ip("10.0.0.1") else { panic!() };
+    let IpAddr::V4(destination) = ip("10.0.0.2") else { panic!() };
+    let pseudo =
+        parser::checksum::pseudo_header_v4(source, destination, parser::network::Protocol::TCP, 20);
+    packet[14 + 20 + 16..14 + 20 + 18].copy_from_slice(&pseudo.value().to_be_bytes());
+    let out = rig.send(TIEFIGHTER, &packet);
+    headers(&out[0].1);
+}
+
+#[test]
+fn a_fragment_is_not_forwarded() {
+    let mut rig = Rig::new("");
+    let mut out = vec![0; 256];
+    let datagram = Datagram {
+        envelope: envelope(TIEFIGHTER, "10.0.0.1", "10.0.0.2"),
+        src_port: 9,
+        dst_port: 9,
+        payload: &[0; 64],
+    };
+    let length = datagram.emit(&mut out).unwrap();
+    out[20] = 0x20; // more fragments, at offset 0
+    out[24..26].fill(0);
+    let sum = parser::checksum::Sum::new().add_bytes(&out[14..34]).checksum();
+    out[24..26].copy_from_slice(&sum.to_be_bytes());
+    assert!(rig.send(TIEFIGHTER, &out[..length]).is_empty());
+    assert_eq!(rig.dropped(DropReason::Fragment), 1);
+}
+
+#[test]
+fn a_packet_waits_for_a_silent_pod_and_goes_when_it_has_spoken() {
+    let mut rig = Rig::new("");
+    rig.neighbours[1] = Arc::new(Neighbour::default());
+    rig.apply("");
+    let out = rig.send(TIEFIGHTER, &bytes(&tiefighter_syn()));
+    let [(DEATHSTAR, question)] = &out[..] else { panic!("{out:?}") };
+    let Network::Arp(question) = Headers::parse(question).unwrap().network else {
+        panic!("not ARP")
+    };
+    assert_eq!(question.target_ip, std::net::Ipv4Addr::new(10, 0, 0, 2));
+    let mut packet = vec![0; 64];
+    let length = question.reply(pod_mac(1)).emit(&mut packet).unwrap();
+    let out = rig.send(DEATHSTAR, &packet[..length]);
+    let [(DEATHSTAR, syn)] = &out[..] else { panic!("{out:?}") };
+    assert!(matches!(headers(syn).transport, Transport::Tcp(_)));
+}
+
+#[test]
+fn only_so_many_packets_wait_for_a_silent_pod() {
+    let mut rig = Rig::new("");
+    rig.neighbours[1] = Arc::new(Neighbour::default());
+    rig.apply("");
+    for port in 0..64 {
+        rig.send(
+            TIEFIGHTER,
+            &bytes(&syn(envelope(TIEFIGHTER, "10.0.0.1", "10.0.0.2"), 40000 + port, 80)),
+        );
+    }
+    assert!(rig.dropped(DropReason::NeighbourUnresolved) > 0);
+}
+
+#[test]
+fn nothing_passes_before_a_first_snapshot() {
+    let mut rig = Rig::new("");
+    rig.worker.world = Arc::new(World::new(9, None, Vec::new(), Vec::new()));
+    assert!(rig.send(TIEFIGHTER, &bytes(&tiefighter_syn())).is_empty());
+}
+
+#[test]
+fn a_packet_does_not_wait_forever_for_a_pod_that_never_speaks() {
+    let mut rig = Rig::new("");
+    rig.neighbours[1] = Arc::new(Neighbour::default());
+    rig.apply("");
+    rig.send(TIEFIGHTER, &bytes(&tiefighter_syn()));
+    assert_eq!(rig.worker.ports.waiting(), 1);
+    rig.worker.now = Tick(rig.worker.now.0 + 10_000);
+    rig.worker.expire_waiting();
+    assert_eq!(rig.dropped(DropReason::NeighbourUnresolved), 1);
+    rig.check_ledger();
+}
