@@ -98,7 +98,11 @@ impl Stream {
         };
         // A FIN counts once everything before it is here.
         let in_order = end <= self.frontier.saturating_add(self.held as u64);
-        if has_fin && received == end && in_order && passed.refused.is_none() {
+        if has_fin && received == end && in_order && self.phase == Phase::Closing {
+            // Our own close has just begun: the FIN ends there too.
+            self.throw_away(after);
+            self.client_done = true;
+        } else if has_fin && received == end && in_order && passed.refused.is_none() {
             self.up.fin = end;
         }
         let passes_fin = has_fin && self.up.fin == end && self.fin_may_pass() && {
@@ -217,7 +221,9 @@ impl Stream {
         }
         let occupies = after > start;
         if occupies {
-            self.throw_away(after);
+            if after > self.up.high {
+                self.throw_away(after);
+            }
             self.up.told = self.up.told.max(after);
             if segment.flags.contains(TcpFlags::FIN) {
                 // Our acknowledgement may be lost: stay for the repeated FIN.

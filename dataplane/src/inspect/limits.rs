@@ -45,7 +45,8 @@ pub struct Limits {
     pub idle_time: u32,
     /// From the SYN to the SYN-ACK. Default 75 s, more than Linux's clients wait in the first five tries.
     pub handshake_time: u32,
-    /// After our own close, how long the client may take to close its half. Default 5 s.
+    /// After our own close, how long the client may take to close its half. Default 15 s: a lost FIN is repeated
+    /// within that.
     pub linger_time: u32,
     /// First retransmission time of bytes we own, doubled each time. Default 200 ms, Linux's minimum.
     pub retransmit_time: u32,
@@ -70,7 +71,7 @@ impl Default for Limits {
             held_time: 300_000,
             idle_time: 8_000_000,
             handshake_time: 75_000,
-            linger_time: 5_000,
+            linger_time: 15_000,
             retransmit_time: 200,
             retransmits: 8,
         }

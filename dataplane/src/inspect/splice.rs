@@ -212,8 +212,8 @@ mod tests {
                 }
             }
             splice.settle(settle_at);
-            for (place, origin) in stream.iter().enumerate() {
-                let r = place as u64;
+            for (index, origin) in stream.iter().enumerate() {
+                let r = index as u64;
                 if r < settle_at {
                     continue;
                 }
@@ -222,7 +222,7 @@ mod tests {
                 }
                 // Largest preimage: the next original byte at or after r is the first not yet acknowledged, unless r is
                 // inside an insertion, when the answer is where that insertion stands.
-                let next = stream.iter().skip(place).flatten().next().copied().unwrap();
+                let next = stream.iter().skip(index).flatten().next().copied().unwrap();
                 prop_assert_eq!(splice.backward(r), next);
             }
         }

@@ -34,6 +34,10 @@ impl Stream {
             self.close();
             return None;
         }
+        if self.phase == Phase::Closing && now >= self.closing_due && !self.outbox.is_empty() {
+            // The answer is still on its way; how often it is repeated is what bounds this.
+            self.closing_due = now.after(limits.linger_time);
+        }
         let ended = match self.phase {
             Phase::Closed => return None,
             Phase::Opening => (now >= self.last_seen.after(limits.handshake_time))
