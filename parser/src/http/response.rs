@@ -17,7 +17,7 @@ pub enum ResponseTo {
     Head,
     /// CONNECT: success begins a tunnel.
     Connect,
-    /// A request whose [`RequestHead::upgrade`] was [`Upgrade::WebSocket`]: 101 is in order.
+    /// A request whose [`RequestHead::upgrade`](super::RequestHead::upgrade) was [`Upgrade::WebSocket`](super::Upgrade::WebSocket): 101 is in order.
     WebSocket,
     /// Any other.
     Other,
