@@ -180,11 +180,6 @@ impl World {
         self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == other.is_ipv4())
     }
 
-    /// Whether `address` is the node's own towards the pods.
-    pub fn is_gateway(&self, address: IpAddr) -> bool {
-        self.gateways.contains(&address)
-    }
-
     /// Whether the node's stack reaches `address` through us: a pod attached here, or a service.
     pub fn is_ours(&self, address: IpAddr) -> bool {
         self.local_endpoint(address).is_some() || self.services.has(address)

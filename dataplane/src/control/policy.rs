@@ -43,7 +43,6 @@ impl Policy {
                 self.refused.clear();
                 self.notices = loaded.notices.iter().map(ToString::to_string).collect();
                 self.snapshot = Some(loaded.snapshot);
-                self.epoch += 1;
                 self.compile(host_addresses);
                 true
             }
@@ -57,6 +56,7 @@ impl Policy {
     /// Compiles the last good snapshot again, because the node's addresses changed.
     pub fn compile(&mut self, host_addresses: &[IpAddr]) {
         let Some(snapshot) = &self.snapshot else { return };
+        self.epoch += 1;
         let settings = Settings {
             enforcement: match self.enforcement {
                 Enforcement::Default => policy_table::Enforcement::Default,

@@ -15,7 +15,7 @@ use parser::{
     network::Protocol,
     tcp::TcpFlags,
 };
-use policy_table::{Access, Direction as PolicyDirection, Flow, Peer, Table};
+use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Peer, Table};
 
 use super::{PortId, Worker, WorkerId, clock::Tick};
 use crate::{
@@ -191,6 +191,11 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
+        if found.direction == Direction::Reply && flags.is_some_and(TcpFlags::is_opening) {
+            // A SYN opens; it is never a reply. Let through, it would open a connection that no policy was asked about.
+            return Verdict::Drop(DropReason::MidStream);
+        }
+        let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
@@ -203,7 +208,10 @@ impl<P: Port> Worker<P> {
                 Access::Allow(_) | Access::Inspect(_) => {}
             }
         }
-        connection.last_seen = now;
+        // Replies of a connection that is denied now pass, as with Cilium, but do not keep it alive.
+        if !denied_now {
+            connection.last_seen = now;
+        }
         if let Some(flags) = flags {
             connection.phase = connection.phase.after(flags, found.direction);
         }
@@ -351,7 +359,7 @@ impl<P: Port> Worker<P> {
                     flow: client,
                     service: Some(frontend),
                     policy_port: client.dst_port,
-                    phase: Phase::Established,
+                    phase: Phase::Opening,
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
                     stream: None,
@@ -368,7 +376,7 @@ impl<P: Port> Worker<P> {
             flow,
             service,
             policy_port: flow.dst_port,
-            phase: Phase::Established,
+            phase: Phase::Opening,
             last_seen: now,
             judgement: judgement(world, &ends, forth),
             stream: None,
@@ -540,8 +548,10 @@ fn source_of(
             Ok(Peer { identity: table.identity_of(address), endpoint: Some(endpoint) })
         }
         PortKind::Host | PortKind::Uplink => {
-            let is_node = view.kind == PortKind::Uplink && world.is_gateway(address);
-            if world.local_endpoint(address).is_some() || is_node {
+            // The node's own addresses are the host, with its implied access; nobody beyond the link has them.
+            let claims_the_node =
+                view.kind == PortKind::Uplink && table.identity_of(address) == Identity::HOST;
+            if world.local_endpoint(address).is_some() || claims_the_node {
                 return Err(DropReason::InvalidSourceIp);
             }
             Ok(Peer { identity: table.identity_of(address), endpoint: None })

@@ -26,6 +26,9 @@ use crate::{
     world::World,
 };
 
+/// Longest time between two wake-ups of a stream, in milliseconds.
+const LONGEST_WAIT: u32 = 5_000;
+
 /// What the engine wants sent, in the order in which it must leave.
 #[derive(Debug)]
 enum Out {
@@ -362,7 +365,9 @@ impl<P: Port> Worker<P> {
         else {
             return;
         };
-        // A wake-up that comes too early finds nothing due and schedules the next; one that would come too late is replaced.
+        // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
+        // were replaced by nearer ones then leave the heap soon.
+        let due = due.min(self.now.after(LONGEST_WAIT));
         if connection.wake.is_none_or(|wake| due < wake) {
             connection.wake = Some(due);
             self.deadlines.push(Reverse((due, id)));

@@ -532,3 +532,35 @@ fn an_icmp_error_passes_from_the_connections_far_side_and_from_nobody_else() {
     assert!(rig.send(DEATHSTAR, &icmp_error(DEATHSTAR, "10.0.0.2", "10.0.0.3", &syn)).is_empty());
     assert_eq!(rig.dropped(DropReason::UnrelatedIcmpError), 2);
 }
+
+/// W1 of the threat model: a backend turns a picked-up connection round to open one that its victim's policy forbids.
+#[test]
+fn a_backend_cannot_open_a_connection_as_a_reply() {
+    const VICTIM: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: nobody-reaches-xwing, namespace: default}
+spec: {endpointSelector: {matchLabels: {class: xwing}}, ingress: [{}]}
+"#;
+    let mut rig = Rig::new(VICTIM);
+    let mut ack = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.3"), 8080, 22);
+    ack.flags = TcpFlags::ACK;
+    rig.send(DEATHSTAR, &bytes(&ack));
+    let out =
+        rig.send(DEATHSTAR, &bytes(&syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.3"), 8080, 22)));
+    assert!(out.is_empty(), "{out:?}");
+}
+
+#[test]
+fn a_connection_is_picked_up_as_one_that_nobody_has_answered() {
+    let mut rig = Rig::new("");
+    let mut ack = tiefighter_syn();
+    ack.flags = TcpFlags::ACK;
+    rig.send(TIEFIGHTER, &bytes(&ack));
+    let tuple = headers(&bytes(&ack)).flow_tuple().unwrap();
+    let found = rig.worker.connections.find(&tuple).unwrap();
+    assert_eq!(
+        rig.worker.connections.connection(found.id).unwrap().phase,
+        crate::connection::tcp::Phase::Opening
+    );
+}
