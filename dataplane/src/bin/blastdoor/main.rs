@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done; 1 failed, and standard error says on what and what to do; 2 the arguments are wrong;
-//! 3 the configuration is refused; 4 a privilege, kernel feature or package is missing; 5 no daemon answers.
+//! 3 the configuration or a policy is refused; 4 a privilege, kernel feature or package is missing; 5 no daemon answers. The
+//! `policy` commands also say 1 when they found something: a finding, a denial, a difference.
 
 use std::{
     io::{self, Write},
@@ -17,8 +18,9 @@ use dataplane::{
 };
 
 mod lab;
+mod policy;
 
-/// The configuration is refused.
+/// The configuration or a policy is refused.
 const REFUSED: u8 = 3;
 /// A privilege, kernel feature or package is missing.
 const MISSING: u8 = 4;
@@ -27,8 +29,8 @@ const UNREACHABLE: u8 = 5;
 
 /// A userspace dataplane that enforces Kubernetes and Cilium network policies without a proxy.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 configuration refused, 4 privilege, kernel feature or package missing,
-/// 5 no daemon answers.
+/// Exit codes: 0 done, 1 failed (`policy`: something was found), 2 wrong arguments, 3 configuration or policy refused,
+/// 4 privilege, kernel feature or package missing, 5 no daemon answers.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -79,6 +81,9 @@ enum Command {
     },
     /// A small cluster in network namespaces, from Kubernetes YAML
     Lab(lab::LabArgs),
+    /// What the policies in files say: check, explain, diff; no daemon is needed
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,6 +138,7 @@ fn main() -> ExitCode {
         }
         Command::Release { config } => return release(&config),
         Command::Lab(args) => lab::run(args),
+        Command::Policy(command) => policy::run(command),
     };
     outcome.unwrap_or_else(|error| fail(&format!("{error:#}"), 1))
 }
