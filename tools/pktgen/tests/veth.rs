@@ -27,7 +27,7 @@ fn ip(line: &str) -> String {
 
 fn received(namespace: &str) -> u64 {
     let links: serde_json::Value =
-        serde_json::from_str(&ip(&format!("-n {namespace} -j -s link show dev rx"))).unwrap();
+        serde_json::from_str(&ip(&format!("-n {namespace} -j -s link show dev to0"))).unwrap();
     links[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
 }
 
@@ -61,21 +61,23 @@ fn the_other_end_counts_every_packet() {
     ip(&format!("netns add {a}"));
     ip(&format!("netns add {b}"));
     ip(&format!(
-        "-n {a} link add tx address 02:00:00:00:00:01 type veth peer name rx address 02:00:00:00:00:02 netns {b}"
+        "-n {a} link add from0 address 02:00:00:00:00:01 type veth peer name to0 address 02:00:00:00:00:02 netns {b}"
     ));
     // Without IPv6 neither end sends anything of its own.
     for namespace in [a, b] {
         ip(&format!("netns exec {namespace} sysctl -qw net.ipv6.conf.all.disable_ipv6=1"));
     }
-    ip(&format!("-n {a} link set tx up"));
-    ip(&format!("-n {b} link set rx up"));
+    ip(&format!("-n {a} link set from0 up"));
+    ip(&format!("-n {b} link set to0 up"));
     let macs = "--source-mac 02:00:00:00:00:01 --destination-mac 02:00:00:00:00:02";
     for addresses in
         ["--source 10.9.0.1 --destination 10.9.0.2", "--source fd00::1 --destination fd00::2"]
     {
         let before = received(b);
-        let output =
-            pktgen(a, &format!("send --interface tx {macs} {addresses} --count {COUNT} -o json"));
+        let output = pktgen(
+            a,
+            &format!("send --interface from0 {macs} {addresses} --count {COUNT} -o json"),
+        );
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(
