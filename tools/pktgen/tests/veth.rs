@@ -1,6 +1,11 @@
 //! The kernel's own count: pktgen sends into one end of a veth, and the other end, in a namespace of its own, must have received
 //! exactly as many. Needs root; without, it prints SKIPPED.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 use std::process::{Command, Output, id};
 
