@@ -187,3 +187,112 @@ impl Connections {
         slot.connection.as_ref().map(|connection| (id, connection))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use parser::network::Protocol;
+    use policy_table::{Access, Grounds, Identity, Peer};
+
+    use super::*;
+    use crate::{connection::Judgement, worker::PortId};
+
+    fn tuple(port: u16) -> FlowTuple {
+        FlowTuple {
+            source: IpAddr::from([10, 0, 0, 1]),
+            destination: IpAddr::from([10, 0, 0, 2]),
+            protocol: Protocol::TCP,
+            src_port: port,
+            dst_port: 80,
+        }
+    }
+
+    fn connection(port: u16, phase: Phase) -> Connection {
+        let peer = Peer { identity: Identity::WORLD, endpoint: None };
+        let judgement = Judgement {
+            epoch: 1,
+            access: Access::Allow(Grounds { egress: None, ingress: None }),
+            source: peer,
+            destination: peer,
+            source_port: PortId(0),
+            destination_port: PortId(1),
+        };
+        Connection {
+            flow: tuple(port),
+            service: None,
+            policy_port: 80,
+            phase,
+            last_seen: Tick(0),
+            judgement,
+            stream: None,
+            wake: None,
+        }
+    }
+
+    #[test]
+    fn both_directions_find_the_connection_and_know_which_they_are() {
+        let mut table = Connections::new(4);
+        let id = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
+        assert_eq!(table.find(&tuple(1000)), Some(Found { id, direction: Direction::Original }));
+        assert_eq!(
+            table.find(&tuple(1000).reversed()),
+            Some(Found { id, direction: Direction::Reply })
+        );
+        assert_eq!(table.find(&tuple(1001)), None);
+    }
+
+    #[test]
+    fn a_service_connection_is_found_by_either_address() {
+        let mut table = Connections::new(4);
+        let frontend = FlowTuple { destination: IpAddr::from([10, 96, 0, 1]), ..tuple(1000) };
+        let mut connection = connection(1000, Phase::Established);
+        connection.service = Some(frontend);
+        let id = table.insert(connection, Tick(0)).unwrap();
+        assert_eq!(table.find(&frontend), Some(Found { id, direction: Direction::Original }));
+        assert_eq!(
+            table.find(&tuple(1000).reversed()),
+            Some(Found { id, direction: Direction::Reply })
+        );
+        table.remove(id);
+        assert_eq!(table.find(&frontend), None);
+        assert_eq!(table.find(&tuple(1000)), None);
+    }
+
+    #[test]
+    fn a_number_used_again_does_not_name_the_old_connection() {
+        let mut table = Connections::new(4);
+        let old = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
+        table.remove(old);
+        let new = table.insert(connection(1001, Phase::Established), Tick(0)).unwrap();
+        assert!(table.connection(old).is_none());
+        assert!(table.connection(new).is_some());
+    }
+
+    #[test]
+    fn a_full_table_gives_up_what_nobody_answered_and_nothing_else() {
+        let mut table = Connections::new(2);
+        table.insert(connection(1, Phase::Established), Tick(0)).unwrap();
+        table.insert(connection(2, Phase::Opening), Tick(0)).unwrap();
+        table.insert(connection(3, Phase::Established), Tick(0)).unwrap();
+        assert_eq!((table.find(&tuple(2)), table.evicted()), (None, 1));
+        assert!(
+            table.insert(connection(4, Phase::Established), Tick(0)).is_none(),
+            "both are in use"
+        );
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn silence_ends_a_connection_when_its_phase_says_so() {
+        let mut table = Connections::new(4);
+        table.insert(connection(1, Phase::Established), Tick(0)).unwrap();
+        table.insert(connection(2, Phase::Opening), Tick(0)).unwrap();
+        table.expire(Tick(59_000), 8);
+        assert_eq!(table.len(), 2);
+        table.expire(Tick(61_000), 8);
+        assert_eq!((table.len(), table.expired()), (1, 1));
+        table.expire(Tick(8_001_000), 8);
+        assert!(table.is_empty());
+    }
+}

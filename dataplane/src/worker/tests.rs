@@ -564,3 +564,21 @@ fn a_connection_is_picked_up_as_one_that_nobody_has_answered() {
         crate::connection::tcp::Phase::Opening
     );
 }
+
+#[test]
+fn a_packet_that_does_not_fit_the_next_link_is_told_to_the_sender() {
+    let mut rig = Rig::new("");
+    let mut out = vec![0; 2048];
+    let datagram = Datagram {
+        envelope: envelope(TIEFIGHTER, "10.0.0.1", "10.0.0.2"),
+        src_port: 9,
+        dst_port: 9,
+        payload: &[0; 1600],
+    };
+    let length = datagram.emit(&mut out).unwrap();
+    let out = rig.send(TIEFIGHTER, &out[..length]);
+    let [(TIEFIGHTER, error)] = &out[..] else { panic!("{out:?}") };
+    let cause = headers(error).icmp_error().unwrap().cause;
+    assert_eq!(cause, parser::icmp::ErrorCause::TooBig { mtu: 1500 });
+    assert_eq!(rig.dropped(DropReason::TooBig), 1);
+}
