@@ -2,6 +2,7 @@
 //!
 //! Arrives: the example's policies and small clusters written into a temporary directory (the example's own pods get
 //! addresses only in a lab). Needs no privilege and no daemon.
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
 use std::{
     fs,
