@@ -393,7 +393,7 @@ impl<'s> Oracle<'s> {
         let mut patterns = self.patterns.borrow_mut();
         let regex = patterns.entry(pattern.text().to_owned()).or_insert_with(|| {
             Regex::builder()
-                .syntax(syntax::Config::new().utf8(false))
+                .syntax(syntax::Config::new().utf8(false).octal(true))
                 .build(&pattern.anchored()?)
                 .ok()
         });

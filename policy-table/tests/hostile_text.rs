@@ -114,7 +114,8 @@ proptest! {
     /// The automaton of a port reads a pattern as a regular expression of its own does.
     #[test]
     fn any_pattern_means_in_the_table_what_it_means_alone(
-        pattern in "[a-c/.*+?()\\[\\]{}|^$\\\\&:<>QEdDwsSzb0-9,-]{1,16}",
+        // The one beside the random ones once fell apart: RE2's octal escapes were read by the table alone.
+        pattern in prop_oneof![1 => Just(">\\0|".to_owned()), 60 => "[a-c/.*+?()\\[\\]{}|^$\\\\&:<>QEdDwsSzb0-9,-]{1,16}"],
         method in "(GET)?|[A-Z.*|^$()]{1,6}",
     ) {
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
