@@ -79,8 +79,8 @@ web=$("$blastdoor" lab pods --name $lab | awk '$1 == "default/web" { print $4 }'
 for namespace in $bridge $bridge-a $bridge-b; do ip netns add $namespace; done
 ip -n $bridge link add br0 type bridge && ip -n $bridge link set br0 up
 for end in a b; do
-    ip -n $bridge link add $end type veth peer name eth0 netns $bridge-$end
-    ip -n $bridge link set $end master br0 up
+    ip -n $bridge link add end-$end type veth peer name eth0 netns $bridge-$end
+    ip -n $bridge link set end-$end master br0 up
     ip -n $bridge-$end link set eth0 up
     ip -n $bridge-$end link set lo up
 done
