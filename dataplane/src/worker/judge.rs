@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use parser::{
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    icmp::IcmpError,
+    icmp::{IcmpError, IcmpMessage},
+    icmpv6::Icmpv6Message,
     network::Protocol,
     tcp::TcpFlags,
 };
@@ -191,9 +192,23 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
-        if found.direction == Direction::Reply && flags.is_some_and(TcpFlags::is_opening) {
-            // A SYN opens; it is never a reply. Let through, it would open a connection that no policy was asked about.
+        if found.direction == Direction::Reply
+            && (flags.is_some_and(TcpFlags::is_opening) || asks_for_an_echo(headers))
+        {
+            // What opens is never a reply. Let through, it would open a connection that no policy was asked about.
             return Verdict::Drop(DropReason::MidStream);
+        }
+        // ICMP messages of several types have one key; each type is its own question to policy.
+        let policy_port = policy_port(headers, &connection.flow);
+        if found.direction == Direction::Original && policy_port != connection.policy_port {
+            let Judgement { source, destination, source_port, destination_port, .. } =
+                connection.judgement;
+            let ends = Ends { source, source_port, destination, destination_port };
+            if let Access::Deny(denial) =
+                access(table, &ends, connection.flow.protocol, policy_port)
+            {
+                return Verdict::Drop(denied(denial.explicit));
+            }
         }
         let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
@@ -581,6 +596,15 @@ fn policy_port(headers: &Headers, flow: &FlowTuple) -> u16 {
         Transport::Icmp(icmp) => u16::from(icmp.icmp_type),
         Transport::Icmpv6(icmpv6) => u16::from(icmpv6.icmp_type),
         _ => flow.dst_port,
+    }
+}
+
+/// Whether the packet is an echo request, which opens a connection.
+fn asks_for_an_echo(headers: &Headers) -> bool {
+    match headers.transport {
+        Transport::Icmp(icmp) => matches!(icmp.message, IcmpMessage::EchoRequest(_)),
+        Transport::Icmpv6(icmpv6) => matches!(icmpv6.message, Icmpv6Message::EchoRequest(_)),
+        _ => false,
     }
 }
 

@@ -582,3 +582,46 @@ fn a_packet_that_does_not_fit_the_next_link_is_told_to_the_sender() {
     assert_eq!(cause, parser::icmp::ErrorCause::TooBig { mtu: 1500 });
     assert_eq!(rig.dropped(DropReason::TooBig), 1);
 }
+
+/// An ICMP message whose identifier is 0, as `source` on `port` sends it.
+fn icmp(port: PortId, source: &str, destination: &str, icmp_type: u8) -> Vec<u8> {
+    let mut out = vec![0; 256];
+    let envelope = envelope(port, source, destination);
+    let packet =
+        parser::emit::IcmpPacket { envelope, icmp_type, code: 0, word: [0; 4], body: &[0; 16] };
+    let length = packet.emit(&mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+/// W7 of the threat model: other types hid behind an allowed ping, and a ping behind its own answer.
+#[test]
+fn each_icmp_type_is_its_own_question() {
+    const PING_ONLY: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: ping-only, namespace: default}
+spec:
+  endpointSelector: {}
+  ingress:
+  - fromEndpoints: [{matchLabels: {class: tiefighter}}]
+    icmps: [{fields: [{type: 8, family: IPv4}]}]
+"#;
+    let mut rig = Rig::new(PING_ONLY);
+    assert_eq!(rig.send(TIEFIGHTER, &icmp(TIEFIGHTER, "10.0.0.1", "10.0.0.2", 8)).len(), 1, "ping");
+    assert_eq!(
+        rig.send(DEATHSTAR, &icmp(DEATHSTAR, "10.0.0.2", "10.0.0.1", 0)).len(),
+        1,
+        "its answer"
+    );
+    assert!(
+        rig.send(TIEFIGHTER, &icmp(TIEFIGHTER, "10.0.0.1", "10.0.0.2", 13)).is_empty(),
+        "timestamp"
+    );
+    assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+    assert!(
+        rig.send(DEATHSTAR, &icmp(DEATHSTAR, "10.0.0.2", "10.0.0.1", 8)).is_empty(),
+        "ping as a reply"
+    );
+    assert_eq!(rig.dropped(DropReason::MidStream), 1);
+}
