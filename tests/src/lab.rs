@@ -26,8 +26,11 @@ pub struct Shape {
 }
 
 impl Default for Shape {
+    /// One worker, or as many as `BLASTDOOR_TEST_WORKERS` says, so that every case can be run with two.
     fn default() -> Self {
-        Self { workers: 1, mtu: None }
+        let workers =
+            std::env::var("BLASTDOOR_TEST_WORKERS").ok().and_then(|workers| workers.parse().ok());
+        Self { workers: workers.unwrap_or(1), mtu: None }
     }
 }
 

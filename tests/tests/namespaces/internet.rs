@@ -103,7 +103,7 @@ fn families(workers: usize) -> Result<()> {
 
 /// A pod with a /24 asks for every other pod by ARP or ND, and is answered, by us.
 fn shared_subnet() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     for pod in ["default/web-a", "default/web-b"] {
         let web = lab.pod(pod)?;
         expect_served(&lab, "near", &format!("http://{}/v1/", web.ipv4))?;
@@ -140,7 +140,7 @@ impl Drop for NodeServer {
 }
 
 fn node() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     let web = lab.pod("default/web-a")?;
     expect_served(&lab, "node", &format!("http://{}/v1/", web.ipv4))?;
     expect_served(&lab, "node", &format!("http://[{}]/v1/", web.ipv6))?;
@@ -154,7 +154,7 @@ fn node() -> Result<()> {
 }
 
 fn ping() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     let web = lab.pod("default/web-a")?;
     for address in [&web.ipv4, &web.ipv6, "10.77.0.1", "fd77::1"] {
         let answer = lab.shell("client", &format!("ping -n -c 3 -i 0.2 -W 2 {address}"))?;
@@ -173,7 +173,7 @@ fn ping() -> Result<()> {
 }
 
 fn spoofed() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     let web = lab.pod("default/web-a")?;
     let near = lab.pod("default/near")?;
     let before = daemon.status()?.drops;
@@ -200,7 +200,7 @@ fn spoofed() -> Result<()> {
 }
 
 fn no_backend() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     let before = daemon.status()?.drops;
     let reply = curl(&lab, "client", 2, &["http://nobody.default.svc/"])?;
     ensure!(reply.status().is_none(), "somebody answered: {reply:?}");
@@ -219,7 +219,7 @@ fn no_backend() -> Result<()> {
 
 /// Cilium's `pod-to-itself-via-service`: every pod of the service calls it until it has met itself.
 fn itself() -> Result<()> {
-    let (lab, daemon) = cluster(1)?;
+    let (lab, daemon) = cluster(Shape::default().workers)?;
     let met = program::wait_for("web-a behind its own service", Duration::from_secs(10), || {
         let reply = curl(&lab, "web-a", 3, &["-4", "http://web:8080/v1/"])?;
         ensure!(reply.status() == Some(200), "{reply:?}");
