@@ -23,6 +23,8 @@ pub struct Counters {
     pub requests: RequestCounters,
     /// Flow events that did not fit the queue to the control thread.
     pub events_lost: u64,
+    /// Inspected connections that were reset because their endpoint's streams, or all, held too many bytes.
+    pub streams_shed: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -48,6 +50,7 @@ impl Default for Counters {
             built: 0,
             requests: RequestCounters::default(),
             events_lost: 0,
+            streams_shed: 0,
             dropped: [0; DropReason::ALL.len()],
         }
     }
@@ -93,6 +96,7 @@ impl Counters {
         self.built += other.built;
         self.count_requests(&other.requests);
         self.events_lost += other.events_lost;
+        self.streams_shed += other.streams_shed;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

@@ -100,6 +100,8 @@ drop_reasons! {
     PortGone = 227, "port-gone", "PORT_GONE", "Port gone";
     /// An ICMP error about a connection that does not exist.
     UnrelatedIcmpError = 228, "unrelated-icmp-error", "UNRELATED_ICMP_ERROR", "ICMP error without a connection";
+    /// The endpoint has as many connections as it may have.
+    EndpointBudget = 229, "endpoint-budget", "ENDPOINT_BUDGET_SPENT", "Endpoint budget spent";
     /// A segment that the receiver would not accept either, on an inspected connection.
     StreamInvalid = 230, "stream-invalid", "STREAM_INVALID_SEGMENT", "Segment not acceptable in stream";
     /// A retransmission with other bytes than the first time.

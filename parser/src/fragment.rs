@@ -2,10 +2,13 @@
 //!
 //! A fragment's place is read with its IP header; [`Reassembler`] keeps what stands for it until
 //! the packet is whole; then [`Headers::parse_whole`](crate::headers::Headers::parse_whole) reads
-//! the transport header, once.
+//! the transport header, once. [`join`] makes one packet of them for who must see its bytes in one
+//! piece.
 
+mod join;
 mod reassembly;
 
+pub use join::join;
 pub use reassembly::{Arrival, FragmentKey, Items, Limits, Reassembler, Refusal};
 
 use crate::{ParseError, network::Protocol};
@@ -23,7 +26,7 @@ pub struct Fragment {
     /// What the fragmentable part starts with: the transport protocol, or in IPv6 also a further
     /// extension header.
     pub protocol: Protocol,
-    /// In IPv6, where in the frame the byte lies that announces the fragment header; reassembly
+    /// In IPv6, where in the packet the byte lies that announces the fragment header; [`join`]
     /// overwrites it. 0 in IPv4.
     pub announced_at: usize,
 }
@@ -54,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        EmitError,
         checksum::{Sum, verify_transport, verify_transport_parts},
         headers::{Headers, Transport},
         network::Network,
@@ -62,8 +66,15 @@ mod tests {
         testing::{parsed, tcp_frame, tcp_frames, udp_frame, udp_frames},
     };
 
-    const LIMITS: Limits =
-        Limits { packets: 2, packets_per_source: 2, pieces_per_packet: 40, pieces: 40, age: 10 };
+    const LIMITS: Limits = Limits {
+        packets: 2,
+        packets_per_source: 2,
+        packets_per_link: 2,
+        pieces_per_packet: 40,
+        pieces: 40,
+        pieces_per_link: 40,
+        age: 10,
+    };
 
     /// What a sender makes of a frame when no more than `size` bytes of data, a multiple of 8, fit
     /// a fragment.
@@ -100,7 +111,7 @@ mod tests {
         let mut reassembler = Reassembler::new(LIMITS);
         for frame in fragments.into_iter().rev() {
             let headers = parsed(&frame);
-            let (key, fragment) = FragmentKey::of(&headers).unwrap();
+            let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
             match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
                 Arrival::Wait => {}
                 Arrival::Whole { items, length } => return Some((items.collect(), length)),
@@ -159,6 +170,17 @@ mod tests {
             prop_assert_eq!(headers.payload_len, whole.payload_len);
             prop_assert!(verify_transport_parts(&pieces[0], rest(&pieces), &headers));
             prop_assert!(!verify_transport(&pieces[0], &headers));
+
+            let mut joined = vec![0; frame.len()];
+            prop_assert_eq!(join(pieces.iter().map(Vec::as_slice), &mut joined), Ok(frame.len()));
+            let again = parsed(&joined);
+            prop_assert_eq!(again.transport, whole.transport);
+            prop_assert_eq!(again.flow_tuple(), whole.flow_tuple());
+            prop_assert_eq!(again.payload(&joined), whole.payload(&frame));
+            prop_assert!(verify_transport(&joined, &again));
+            let short = joined.len() - 1;
+            let does_not_fit = join(pieces.iter().map(Vec::as_slice), &mut joined[..short]);
+            prop_assert_eq!(does_not_fit, Err(EmitError::BufferTooSmall));
 
             // Service translation of every fragment.
             let address = match headers.network {

@@ -12,27 +12,6 @@ use crate::{
     world::World,
 };
 
-/// ICMP errors that one worker sends in a second at most.
-const ICMP_ERRORS_PER_SECOND: u32 = 1000;
-
-/// How many ICMP errors may still be sent in this second.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct IcmpBudget {
-    second: u64,
-    sent: u32,
-}
-
-impl IcmpBudget {
-    fn take(&mut self, now: Tick) -> bool {
-        let second = now.0 / 1000;
-        if second != self.second {
-            *self = Self { second, sent: 0 };
-        }
-        self.sent += 1;
-        self.sent <= ICMP_ERRORS_PER_SECOND
-    }
-}
-
 impl<P: Port> Worker<P> {
     /// Does what the verdict says. The only exit of a packet that could be read.
     pub(super) fn carry_out(
@@ -161,7 +140,8 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(view) = world.port(port) else { return };
-        if answer.is_icmp_error() && !self.icmp_budget.take(now) {
+        let most = self.settings.budgets.icmp_errors_per_second;
+        if answer.is_icmp_error() && !self.ports.may_send_icmp_error(port, now, most) {
             return;
         }
         let Some(mut frame) = self.pool.take() else {

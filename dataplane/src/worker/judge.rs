@@ -313,9 +313,9 @@ impl<P: Port> Worker<P> {
         }
         let (port, wanted) = connection.way(Direction::Original);
         match self.connections.insert(connection, now) {
-            Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -411,8 +411,8 @@ impl<P: Port> Worker<P> {
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
         match self.connections.insert(connection, now) {
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 

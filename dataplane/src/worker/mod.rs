@@ -28,7 +28,8 @@ use parser::headers::Headers;
 use policy_table::HttpScratch;
 
 use crate::{
-    connection::{self, ConnectionId, Connections},
+    budgets::Budgets,
+    connection::{ConnectionId, Connections},
     counters::Counters,
     flow::FlowEvent,
     inspect,
@@ -105,6 +106,8 @@ pub struct Report {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
 }
 
 /// How things are with a worker's sockets on one port.
@@ -134,6 +137,15 @@ pub struct Reporting {
     pub observers: Arc<Observers>,
 }
 
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What one inspected connection may use, and which rules of the grammar are widened.
+    pub limits: inspect::Limits,
+    /// What the worker may use in all, and one endpoint of it.
+    pub budgets: Budgets,
+}
+
 /// Whether a turn had work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -157,7 +169,7 @@ pub struct Worker<P> {
     connections: Connections,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
-    limits: inspect::Limits,
+    settings: Settings,
     scratch: HttpScratch,
     outbox: stream::Outbox,
     counters: Counters,
@@ -165,7 +177,6 @@ pub struct Worker<P> {
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::IcmpBudget,
 }
 
 impl<P: Port> Worker<P> {
@@ -176,6 +187,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
+        settings: Settings,
     ) -> Self {
         Self {
             id,
@@ -185,16 +197,15 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
-            connections: Connections::new(connection::table::CAPACITY),
+            connections: Connections::new(settings.budgets),
             deadlines: BinaryHeap::new(),
-            limits: inspect::Limits::default(),
+            settings,
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
             counters: Counters::default(),
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::IcmpBudget::default(),
         }
     }
 
@@ -325,6 +336,7 @@ impl<P: Port> Worker<P> {
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
+            held_bytes: self.connections.held(),
         }
     }
 

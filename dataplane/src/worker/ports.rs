@@ -26,12 +26,32 @@ pub(super) struct Waiting {
     pub(super) since: Tick,
 }
 
+/// The ICMP errors that were sent in a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct IcmpErrors {
+    second: u64,
+    sent: u32,
+}
+
+impl IcmpErrors {
+    fn take(&mut self, now: Tick, most: u32) -> bool {
+        let second = now.0 / 1000;
+        if second != self.second {
+            *self = Self { second, sent: 0 };
+        }
+        let may = self.sent < most;
+        self.sent += u32::from(may);
+        may
+    }
+}
+
 #[derive(Debug)]
 struct Slot<P> {
     sockets: P,
     fd: Option<RawFd>,
     received: u64,
     sent: u64,
+    icmp_errors: IcmpErrors,
     /// Something was sent since the last flush.
     dirty: bool,
     /// The interface is gone; the control thread will take the sockets away.
@@ -48,11 +68,19 @@ pub(super) struct Ports<P> {
     dirty: Vec<PortId>,
     /// Packets that are ready but for the neighbour's hardware address.
     waiting: VecDeque<Waiting>,
+    /// Sent to ports that only other workers have sockets on.
+    icmp_errors_elsewhere: IcmpErrors,
 }
 
 impl<P> Default for Ports<P> {
     fn default() -> Self {
-        Self { slots: Vec::new(), homes: Vec::new(), dirty: Vec::new(), waiting: VecDeque::new() }
+        Self {
+            slots: Vec::new(),
+            homes: Vec::new(),
+            dirty: Vec::new(),
+            waiting: VecDeque::new(),
+            icmp_errors_elsewhere: IcmpErrors::default(),
+        }
     }
 }
 
@@ -77,6 +105,7 @@ impl<P: Port> Ports<P> {
                 fd: fd.filter(|_| receives),
                 received: 0,
                 sent: 0,
+                icmp_errors: IcmpErrors::default(),
                 dirty: false,
                 gone: false,
             });
@@ -126,6 +155,15 @@ impl<P: Port> Ports<P> {
     /// Whether this worker can send on the port itself.
     pub(super) fn can_send(&self, port: PortId) -> bool {
         matches!(self.slots.get(usize::from(port.0)), Some(Some(_)))
+    }
+
+    /// Whether one more ICMP error may go to this port in this second, of `most`. Each port has its own budget, so nobody can use up
+    /// another one's.
+    pub(super) fn may_send_icmp_error(&mut self, port: PortId, now: Tick, most: u32) -> bool {
+        match self.slots.get_mut(usize::from(port.0)) {
+            Some(Some(slot)) => slot.icmp_errors.take(now, most),
+            _ => self.icmp_errors_elsewhere.take(now, most),
+        }
     }
 
     /// Queues a packet, or says why not.

@@ -13,6 +13,9 @@ use parser::{
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
 use super::*;
+
+mod budgets;
+
 use crate::{
     drop_reason::DropReason,
     flow::Happening,
@@ -68,6 +71,10 @@ struct Rig {
 
 impl Rig {
     fn new(policy: &str) -> Self {
+        Self::with_settings(policy, super::Settings::default())
+    }
+
+    fn with_settings(policy: &str, settings: super::Settings) -> Self {
         let (_, frames) = Region::plain(FRAMES);
         let poll = mio::Poll::new().unwrap();
         let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
@@ -78,7 +85,8 @@ impl Rig {
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         all.into_iter().for_each(|frame| pool.give(frame));
-        let mut worker = Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting);
+        let mut worker =
+            Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting, settings);
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             let Worker { ports, pool, .. } = &mut worker;
             ports.add(port, FakePort::default(), true, None, pool);
@@ -121,11 +129,23 @@ impl Rig {
 
     /// Sends a frame into a port and takes a turn; what came out, by port.
     fn send(&mut self, port: PortId, packet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        self.put_in(port, packet);
+        assert_eq!(self.worker.turn(), Progress::Worked);
+        let out = self.take_out();
+        self.check_ledger();
+        out
+    }
+
+    /// Puts a frame where the next turn finds it.
+    fn put_in(&mut self, port: PortId, packet: &[u8]) {
         let mut frame = self.worker.pool.take().unwrap();
         frame.room_mut()[..packet.len()].copy_from_slice(packet);
         frame.set_len(packet.len());
         self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
-        assert_eq!(self.worker.turn(), Progress::Worked);
+    }
+
+    /// What was sent, by port.
+    fn take_out(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Vec::new();
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
@@ -133,7 +153,6 @@ impl Rig {
                 self.worker.pool.give(frame);
             }
         }
-        self.check_ledger();
         out
     }
 
