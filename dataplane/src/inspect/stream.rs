@@ -309,6 +309,15 @@ impl Stream {
             .then(|| flow.number(flow.splice.backward(position)))
     }
 
+    /// A link on the way takes packets of at most `mtu` bytes (RFC 1191, RFC 8201): segments of our own keep to it. What a router
+    /// may claim is bounded by what every link can do.
+    pub fn too_big(&mut self, mtu: u32, is_ipv6: bool) {
+        // The headers without options, and the least MTU (RFC 8200 §5; Linux's `ip_rt_min_pmtu` for IPv4).
+        let (headers, least) = if is_ipv6 { (60, 1280) } else { (40, 552) };
+        let room = mtu.max(least).saturating_sub(headers);
+        self.mss = self.mss.min(u16::try_from(room).unwrap_or(u16::MAX));
+    }
+
     pub(super) fn flow(&self, from: Side) -> &Flow {
         match from {
             Side::Client => &self.up,

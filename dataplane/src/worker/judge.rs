@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use parser::{
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    icmp::{IcmpError, IcmpMessage},
+    icmp::{ErrorCause, IcmpError, IcmpMessage},
     icmpv6::Icmpv6Message,
     network::Protocol,
-    tcp::TcpFlags,
+    tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Peer, Table};
 
-use super::{PortId, Worker, WorkerId, clock::Tick};
+use super::{PortId, Worker, WorkerId, clock::Tick, stream::side};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     drop_reason::DropReason,
@@ -41,6 +41,13 @@ pub enum Verdict {
     },
     /// Give it to the inspected stream of its connection.
     Inspect(Found),
+    /// Send this ICMP error out of this port, its quote as the quoted packet's sender knows it.
+    Relate {
+        /// The port.
+        port: PortId,
+        /// What the quoted packet's sender knows of it.
+        quoted: Quoted,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -56,6 +63,15 @@ pub enum Verdict {
     Refuse(DropReason, Answer),
     /// Drop it.
     Drop(DropReason),
+}
+
+/// A packet that an ICMP error quotes, as its sender sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its addresses and ports; the error goes to its source.
+    pub tuple: FlowTuple,
+    /// Its sequence number, where a stream translates numbers.
+    pub seq: Option<SeqNumber>,
 }
 
 /// Where a packet comes from and goes to, as far as policy is concerned.
@@ -442,11 +458,6 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        // The quote of a translated packet, or of an inspected stream with its own numbers, would not be recognised by its
-        // sender; TCP recovers without it.
-        if connection.service.is_some() || connection.stream.is_some() {
-            return Verdict::Drop(DropReason::UnrelatedIcmpError);
-        }
         let Judgement { source_port, destination_port, .. } = connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
@@ -455,7 +466,23 @@ impl<P: Port> Worker<P> {
         if port != far || headers.destination() != Some(quoted.source) {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         }
-        forward(world, to, headers, &quoted, quoted)
+        let mut seq = None;
+        if let (Some(stream), Some(quoted_seq)) = (&mut connection.stream, error.quote.tcp_seq) {
+            // A number that no segment on its way can have is a guess (RFC 5927 §4.1).
+            let from = side(found.direction);
+            let Some(sent) = stream.quoted(from, quoted_seq) else {
+                return Verdict::Drop(DropReason::UnrelatedIcmpError);
+            };
+            if let ErrorCause::TooBig { mtu } = error.cause {
+                stream.too_big(mtu, quoted.source.is_ipv6());
+            }
+            seq = Some(sent);
+        }
+        let quoted = Quoted { tuple: connection.sent_as(found.direction), seq };
+        match forward(world, to, headers, &error.quote.tuple, error.quote.tuple) {
+            Verdict::Forward { port, .. } => Verdict::Relate { port, quoted },
+            refused => refused,
+        }
     }
 
     /// Takes a connection out of the table.
@@ -509,6 +536,14 @@ impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
         self.service.as_ref().unwrap_or(&self.flow).source
+    }
+
+    /// The tuple that a packet of this direction has when its sender sends it.
+    fn sent_as(&self, direction: Direction) -> FlowTuple {
+        match direction {
+            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Reply => self.flow.reversed(),
+        }
     }
 
     /// Which port a packet of this direction leaves on and the tuple it has then.

@@ -513,7 +513,8 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
     Ok(())
 }
 
-fn side(direction: Direction) -> Side {
+/// The side of a stream that sends in this direction.
+pub(super) fn side(direction: Direction) -> Side {
     match direction {
         Direction::Original => Side::Client,
         Direction::Reply => Side::Server,

@@ -12,6 +12,8 @@ use parser::{
 };
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
+mod related;
+
 use super::*;
 use crate::{
     drop_reason::DropReason,
@@ -160,6 +162,16 @@ impl Rig {
         self.worker.counters.dropped(reason)
     }
 
+    /// Opens a connection from the tiefighter to the deathstar: numbers 1001 and 5001 are next.
+    fn shake_hands(&mut self) {
+        self.open(TIEFIGHTER, tiefighter_syn());
+        let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+        answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
+        answer.seq = SeqNumber::new(5000);
+        answer.ack = SeqNumber::new(1001);
+        self.open(DEATHSTAR, answer);
+    }
+
     /// A SYN that must arrive, and the answer of the other end.
     fn open(&mut self, client: PortId, tcp: Segment<'_>) -> Vec<u8> {
         let out = self.send(client, &bytes(&tcp));
@@ -222,6 +234,17 @@ const FROM_TIEFIGHTER: (&str, &str) = ("10.0.0.1", "10.0.0.2");
 
 fn tiefighter_syn() -> Segment<'static> {
     syn(envelope(TIEFIGHTER, FROM_TIEFIGHTER.0, FROM_TIEFIGHTER.1), 40000, 80)
+}
+
+/// A segment of the tiefighter's with payload.
+fn request(seq: u32, ack: u32, payload: &[u8]) -> Segment<'_> {
+    Segment {
+        seq: SeqNumber::new(seq),
+        ack: SeqNumber::new(ack),
+        flags: TcpFlags::ACK.with(TcpFlags::PSH),
+        payload,
+        ..tiefighter_syn()
+    }
 }
 
 #[test]
@@ -387,18 +410,9 @@ fn a_segment_without_connection_is_picked_up_at_l4_and_reset_at_l7() {
 #[test]
 fn a_denied_request_never_reaches_the_server_and_is_answered() {
     let mut rig = Rig::new(L7);
-    rig.open(TIEFIGHTER, tiefighter_syn());
-    let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
-    answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
-    answer.seq = SeqNumber::new(5000);
-    answer.ack = SeqNumber::new(1001);
-    rig.open(DEATHSTAR, answer);
-    let mut request = tiefighter_syn();
-    request.flags = TcpFlags::ACK.with(TcpFlags::PSH);
-    request.seq = SeqNumber::new(1001);
-    request.ack = SeqNumber::new(5001);
-    request.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
-    let out = rig.send(TIEFIGHTER, &bytes(&request));
+    rig.shake_hands();
+    let denied = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
+    let out = rig.send(TIEFIGHTER, &bytes(&request(1001, 5001, denied)));
     let payload_to = |to: PortId| -> Vec<u8> {
         let to = out.iter().filter(|(port, _)| *port == to);
         to.flat_map(|(_, packet)| headers(packet).payload(packet).unwrap().to_vec()).collect()
