@@ -281,6 +281,16 @@ impl Stream {
         }
     }
 
+    /// Whether responses can still be paired with requests.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.unpaired
+    }
+
+    /// Whether a request of the client's has led to another protocol, or asks for one.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.requests.is_tunnel()
+    }
+
     /// Requests passed to the server and not yet answered.
     #[must_use]
     pub fn unanswered(&self) -> u8 {

@@ -49,6 +49,11 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         match verdict {
+            Verdict::Follow { found, port: to, rewrite } => {
+                self.follow(found, headers, &frame, now);
+                let verdict = Verdict::Forward { port: to, rewrite };
+                self.carry_out(world, port, headers, verdict, frame, now);
+            }
             Verdict::Forward { port: to, rewrite: wanted } => {
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),

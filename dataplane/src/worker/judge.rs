@@ -39,6 +39,15 @@ pub enum Verdict {
         /// The addresses and ports that it shall have.
         rewrite: Option<FlowTuple>,
     },
+    /// Show it to the shadow of its connection, or begin one with it, and forward it.
+    Follow {
+        /// The connection.
+        found: Found,
+        /// The port.
+        port: PortId,
+        /// The addresses and ports that it shall have.
+        rewrite: Option<FlowTuple>,
+    },
     /// Give it to the inspected stream of its connection.
     Inspect(Found),
     /// Send this ICMP error out of this port, its quote as the quoted packet's sender knows it.
@@ -205,6 +214,7 @@ impl<P: Port> Worker<P> {
                 Err(reason) => return Verdict::Drop(reason),
             }
         }
+        self.adopt(found.id);
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
@@ -232,7 +242,7 @@ impl<P: Port> Worker<P> {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
                 Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
                 Access::Inspect(_) if connection.stream.is_none() => {
-                    // An HTTP rule came to hold in the middle of the stream, whose framing nobody knows.
+                    // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
@@ -249,8 +259,23 @@ impl<P: Port> Worker<P> {
         if connection.stream.is_some() {
             return Verdict::Inspect(found);
         }
+        let follows = connection.shadow.is_some();
         let (port, wanted) = connection.way(found.direction);
-        forward(world, port, headers, tuple, wanted)
+        let verdict = forward(world, port, headers, tuple, wanted);
+        if follows { followed(verdict, found) } else { verdict }
+    }
+
+    /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
+    fn adopt(&mut self, id: ConnectionId) {
+        let inspect = self.connections.connection(id).is_some_and(|connection| {
+            connection.stream.is_none() && matches!(connection.judgement.access, Access::Inspect(_))
+        });
+        if inspect && let Some(shadow) = self.connections.take_shadow(id) {
+            let stream = shadow.into_stream();
+            if let Some(connection) = self.connections.connection(id) {
+                connection.stream = stream;
+            }
+        }
     }
 
     /// Judges a connection by the table of this epoch.
@@ -320,6 +345,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, access),
             stream: None,
+            shadow: None,
             wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
@@ -330,7 +356,11 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         match self.connections.insert(connection, now) {
             Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(_) => forward(world, port, headers, tuple, wanted),
+            Some(id) => {
+                let verdict = forward(world, port, headers, tuple, wanted);
+                let found = Found { id, direction: Direction::Original };
+                if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
+            }
             None => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
@@ -394,6 +424,7 @@ impl<P: Port> Worker<P> {
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
                     stream: None,
+                    shadow: None,
                     wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
@@ -411,6 +442,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, forth),
             stream: None,
+            shadow: None,
             wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
@@ -573,6 +605,14 @@ fn forward(
         return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
     }
     Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+}
+
+/// Forwards under the eyes of the connection's shadow.
+fn followed(verdict: Verdict, found: Found) -> Verdict {
+    match verdict {
+        Verdict::Forward { port, rewrite } => Verdict::Follow { found, port, rewrite },
+        other => other,
+    }
 }
 
 /// Who sent a packet: the pod of the port and nobody else; on the host port and the uplink, nobody's pod here.

@@ -12,6 +12,7 @@ use parser::{
 };
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
+mod adoption;
 mod related;
 
 use super::*;
@@ -372,20 +373,6 @@ fn a_permission_that_stays_keeps_its_connection() {
     data.flags = TcpFlags::ACK;
     data.payload = b"still here";
     assert_eq!(rig.send(TIEFIGHTER, &bytes(&data)).len(), 1);
-}
-
-#[test]
-fn an_http_rule_that_comes_in_mid_stream_resets_instead_of_guessing() {
-    let mut rig = Rig::new(L4);
-    rig.open(TIEFIGHTER, tiefighter_syn());
-    rig.apply(L7);
-    let mut data = tiefighter_syn();
-    data.flags = TcpFlags::ACK;
-    data.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
-    let out = rig.send(TIEFIGHTER, &bytes(&data));
-    let [(TIEFIGHTER, reset)] = &out[..] else { panic!("{out:?}") };
-    assert!(headers(reset).tcp().unwrap().flags.is_rst());
-    assert_eq!(rig.dropped(DropReason::MidStream), 1);
 }
 
 #[test]
