@@ -13,7 +13,7 @@ use crate::{
     drop_reason::DropReason,
     reply::{self, Answer},
     umem::{Frame, Port},
-    world::World,
+    world::{PortKind, World},
 };
 
 /// ICMP errors that one worker sends in a second at most.
@@ -138,6 +138,26 @@ impl<P: Port> Worker<P> {
         if self.ports.waiting() > 0 {
             for frame in self.ports.expire_waiting(self.now) {
                 self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
+            }
+        }
+    }
+
+    /// Tells the pods of new ports where their gateway is now.
+    pub(super) fn announce_gateways(&mut self, world: &World) {
+        while let Some(port) = self.ports.next_to_announce() {
+            let Some(view) = world.port(port).filter(|view| view.kind == PortKind::Pod) else {
+                continue;
+            };
+            for &gateway in world.gateways() {
+                let Some(mut frame) = self.pool.take() else { return };
+                match reply::announce(view, gateway, frame.room_mut()) {
+                    Some(len) => {
+                        frame.set_len(len);
+                        self.counters.built += 1;
+                        self.put(port, frame);
+                    }
+                    None => self.pool.give(frame),
+                }
             }
         }
     }

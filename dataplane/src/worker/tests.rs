@@ -129,6 +129,11 @@ impl Rig {
         frame.set_len(packet.len());
         self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
         assert_eq!(self.worker.turn(), Progress::Worked);
+        self.collect()
+    }
+
+    /// What was sent, by port.
+    fn collect(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Vec::new();
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
@@ -315,6 +320,24 @@ fn arp_is_answered_for_everybody_but_the_asker() {
     let length = Arp::request(pod_mac(0), [10, 0, 0, 3].into(), gateway).emit(&mut packet).unwrap();
     assert!(rig.send(TIEFIGHTER, &packet[..length]).is_empty());
     assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1, "a claim to another's address");
+}
+
+#[test]
+fn a_pod_is_told_once_where_its_gateway_is_now() {
+    let mut rig = Rig::new("");
+    let world = Arc::clone(&rig.worker.world);
+    rig.worker.announce_gateways(&world);
+    rig.worker.announce_gateways(&world);
+    let out = rig.collect();
+    for pod in [TIEFIGHTER, DEATHSTAR, XWING] {
+        let told: Vec<_> = out.iter().filter(|(port, _)| *port == pod).collect();
+        assert_eq!(told.len(), 2, "one for each family");
+        let Network::Arp(arp) = headers(&told[0].1).network else { panic!("{told:?}") };
+        assert_eq!((IpAddr::V4(arp.sender_ip), arp.target_ip), (ip("10.0.0.254"), arp.sender_ip));
+        assert_eq!(arp.sender_mac, our_mac(usize::from(pod.0)));
+        assert_eq!(headers(&told[1].1).source(), Some(ip("fd00::fe")));
+    }
+    assert!(out.iter().all(|(port, _)| *port != HOST), "the gateway itself is not told");
 }
 
 #[test]
