@@ -13,7 +13,7 @@ pub struct Counters {
     pub sent: u64,
     /// Packets that were for us: answered or taken note of (ARP, neighbour discovery).
     pub answered: u64,
-    /// Packets taken in by an inspected connection: bytes held or retransmissions of what is done.
+    /// Packets taken in by an inspected connection: bytes held, retransmissions of what is done, fragments that were put together.
     pub absorbed: u64,
     /// Packets handed to the worker that owns their connection.
     pub handed_on: u64,

@@ -131,13 +131,20 @@ fn a_pod_s_stack_leaves_checksums_to_hardware() {
 
 #[test]
 fn fragments_linux_sends_become_whole_packets_with_a_right_checksum() {
-    let limits =
-        Limits { packets: 16, packets_per_source: 8, pieces_per_packet: 8, pieces: 64, age: 1 };
+    let limits = Limits {
+        packets: 16,
+        packets_per_source: 8,
+        packets_per_link: 16,
+        pieces_per_packet: 8,
+        pieces: 64,
+        pieces_per_link: 64,
+        age: 1,
+    };
     let mut reassembler = Reassembler::new(limits);
     let mut whole = 0;
     for (name, frame) in named("linux-fragment") {
         let headers = Headers::parse(&frame).unwrap();
-        let (key, fragment) = FragmentKey::of(&headers).unwrap();
+        let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
         match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
             Arrival::Wait => {}
             Arrival::Refuse { reason, .. } => panic!("{name}: {reason:?}"),

@@ -15,9 +15,14 @@ use super::{
 use crate::{
     budgets::Budgets,
     drop_reason::DropReason,
+    inspect::Shadow,
     worker::PortId,
     worker::clock::{Tick, between},
 };
+
+/// Connections that may have a shadow, about 1 KiB each; the ones beyond are not followed, so an HTTP rule that comes later resets
+/// them.
+const SHADOWS: usize = 65_536;
 
 /// Entries that a packet without room may look at for one that can go.
 const EVICTION_PROBES: usize = 32;
@@ -63,6 +68,7 @@ pub struct Connections {
     free: Vec<u32>,
     shares: Shares,
     budgets: Budgets,
+    shadows: usize,
     cursor: usize,
     evicted: u64,
     expired: u64,
@@ -77,6 +83,7 @@ impl Connections {
             free: Vec::new(),
             shares: Shares::default(),
             budgets,
+            shadows: 0,
             cursor: 0,
             evicted: 0,
             expired: 0,
@@ -132,6 +139,29 @@ impl Connections {
             .and_then(|slot| slot.connection.as_mut())
     }
 
+    /// Lets a connection have a shadow, if there is room for one.
+    pub fn follow(&mut self, id: ConnectionId, shadow: Shadow) {
+        if self.shadows < SHADOWS
+            && let Some(connection) = self.connection(id)
+            && connection.shadow.is_none()
+        {
+            connection.shadow = Some(shadow);
+            self.shadows += 1;
+        }
+    }
+
+    /// Connections that have a shadow.
+    pub fn shadows(&self) -> usize {
+        self.shadows
+    }
+
+    /// Takes a connection's shadow.
+    pub fn take_shadow(&mut self, id: ConnectionId) -> Option<Shadow> {
+        let shadow = self.connection(id)?.shadow.take()?;
+        self.shadows = self.shadows.saturating_sub(1);
+        Some(shadow)
+    }
+
     /// Adds a connection.
     ///
     /// # Errors
@@ -173,6 +203,7 @@ impl Connections {
         let slot =
             self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         let connection = slot.connection.take()?;
+        self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
         self.shares.remove(id.slot);
@@ -324,6 +355,7 @@ mod tests {
             last_seen: Tick(0),
             judgement,
             stream: None,
+            shadow: None,
             wake: None,
         }
     }

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+mod fragments;
 pub mod handoff;
 pub mod judge;
 pub mod neighbour;
@@ -98,7 +99,7 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address.
+    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
     /// Connections.
     pub connections: usize,
@@ -167,6 +168,7 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
     settings: Settings,
@@ -198,6 +200,7 @@ impl<P: Port> Worker<P> {
             pool,
             batch: VecDeque::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
+            fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
             settings,
             scratch: HttpScratch::default(),
@@ -267,6 +270,7 @@ impl<P: Port> Worker<P> {
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
         self.expire_waiting();
+        self.expire_fragments(now);
         self.flush();
         progress
     }
@@ -299,6 +303,7 @@ impl<P: Port> Worker<P> {
             Command::World(world) => {
                 self.world = Arc::clone(&world);
                 self.release_waiting(&world);
+                self.announce_gateways(&world);
             }
             Command::AddPort { port, fd, sockets, receives } => {
                 let watched = fd.filter(|_| receives).is_none_or(|fd| rest.watch(fd).is_ok());
@@ -311,6 +316,7 @@ impl<P: Port> Worker<P> {
                     self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
                     self.pool.give(frame);
                 }
+                self.forget_fragments();
                 if let Some((sockets, fd)) = self.ports.remove(port) {
                     if let Some(fd) = fd {
                         let _unwatched = rest.unwatch(fd);
@@ -332,7 +338,7 @@ impl<P: Port> Worker<P> {
             counters: self.counters.clone(),
             ports: self.ports.report(),
             free: self.pool.free(),
-            waiting: self.ports.waiting(),
+            waiting: self.ports.waiting() + self.fragments.waiting(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
@@ -351,6 +357,7 @@ impl<P: Port> Worker<P> {
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);
         }
+        self.forget_fragments();
         self.pool.retire();
     }
 

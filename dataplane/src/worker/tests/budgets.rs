@@ -26,7 +26,7 @@ fn between(from: PortId, to: PortId) -> Envelope {
     envelope(from, from_address, to_address)
 }
 
-/// A segment of an open connection, with the numbers that `Rig::shake_hands` leaves.
+/// A segment of an open connection, with the numbers that `Rig::connect` leaves.
 fn data(from: PortId, to: PortId, src_port: u16, payload: &[u8]) -> Segment<'_> {
     Segment {
         flags: TcpFlags::ACK.with(TcpFlags::PSH),
@@ -42,11 +42,11 @@ impl Rig {
     fn push(&mut self, port: PortId, packet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
         self.put_in(port, packet);
         self.worker.turn();
-        self.take_out()
+        self.collect()
     }
 
     /// The three segments of a handshake; whether the server was reached.
-    fn shake_hands(&mut self, client: PortId, server: PortId, src_port: u16) -> bool {
+    fn connect(&mut self, client: PortId, server: PortId, src_port: u16) -> bool {
         if self.push(client, &bytes(&syn(between(client, server), src_port, 80))).is_empty() {
             return false;
         }
@@ -67,13 +67,13 @@ fn two_pods_that_work_together_cannot_keep_a_third_from_connecting() {
     let budgets = Budgets { connections: 60, connections_per_endpoint: 30, ..Budgets::default() };
     let mut rig = Rig::with_settings("", settings(budgets));
     for src_port in 1..200 {
-        rig.shake_hands(TIEFIGHTER, XWING, src_port);
-        rig.shake_hands(XWING, TIEFIGHTER, src_port + 1000);
+        rig.connect(TIEFIGHTER, XWING, src_port);
+        rig.connect(XWING, TIEFIGHTER, src_port + 1000);
     }
     assert_eq!(rig.worker.connections.len(), 60);
     assert!(rig.dropped(DropReason::EndpointBudget) >= 300);
     for src_port in 1..=20 {
-        assert!(rig.shake_hands(DEATHSTAR, XWING, src_port), "{src_port}");
+        assert!(rig.connect(DEATHSTAR, XWING, src_port), "{src_port}");
     }
     assert_eq!(rig.dropped(DropReason::ConnectionTableFull), 0);
     rig.check_ledger();
@@ -83,8 +83,8 @@ fn two_pods_that_work_together_cannot_keep_a_third_from_connecting() {
 fn a_flood_of_syns_leaves_connections_in_use_alone() {
     let budgets = Budgets { connections: 50, connections_per_endpoint: 50, ..Budgets::default() };
     let mut rig = Rig::with_settings("", settings(budgets));
-    rig.shake_hands(XWING, DEATHSTAR, 7);
-    rig.shake_hands(TIEFIGHTER, DEATHSTAR, 7);
+    rig.connect(XWING, DEATHSTAR, 7);
+    rig.connect(TIEFIGHTER, DEATHSTAR, 7);
     for src_port in 100..1100 {
         let flood = bytes(&syn(between(TIEFIGHTER, DEATHSTAR), src_port, 80));
         assert_eq!(rig.push(TIEFIGHTER, &flood).len(), 1, "half open ones give way to each other");
@@ -118,10 +118,10 @@ fn icmp_errors_that_one_pod_provokes_do_not_use_up_anothers() {
 fn ten_thousand_slow_heads_are_bounded_and_hurt_nobody_else() {
     let budgets = Budgets { stream_bytes_per_endpoint: 1 << 20, ..Budgets::default() };
     let mut rig = Rig::with_settings(HTTP, settings(budgets));
-    assert!(rig.shake_hands(XWING, DEATHSTAR, 7));
+    assert!(rig.connect(XWING, DEATHSTAR, 7));
     let begun = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(400));
     for src_port in 1..=10_000 {
-        rig.shake_hands(TIEFIGHTER, DEATHSTAR, src_port);
+        rig.connect(TIEFIGHTER, DEATHSTAR, src_port);
         let out =
             rig.push(TIEFIGHTER, &bytes(&data(TIEFIGHTER, DEATHSTAR, src_port, begun.as_bytes())));
         assert!(
@@ -143,9 +143,9 @@ fn ten_thousand_slow_heads_are_bounded_and_hurt_nobody_else() {
 fn early_segments_without_end_cost_their_sender_its_own_connections() {
     let budgets = Budgets { stream_bytes_per_endpoint: 1 << 18, ..Budgets::default() };
     let mut rig = Rig::with_settings(HTTP, settings(budgets));
-    assert!(rig.shake_hands(XWING, DEATHSTAR, 7));
+    assert!(rig.connect(XWING, DEATHSTAR, 7));
     for src_port in 1..=40 {
-        rig.shake_hands(TIEFIGHTER, DEATHSTAR, src_port);
+        rig.connect(TIEFIGHTER, DEATHSTAR, src_port);
         for piece in 1..=20_u32 {
             let mut early = data(TIEFIGHTER, DEATHSTAR, src_port, &[b'x'; 1000]);
             early.seq = SeqNumber::new(1001 + piece * 2000);
@@ -165,7 +165,7 @@ fn without_a_free_frame_answers_are_lost_by_name_and_repeated_later() {
     let mut settings = Settings::default();
     settings.limits.retransmit_time = 1;
     let mut rig = Rig::with_settings(HTTP, settings);
-    assert!(rig.shake_hands(XWING, DEATHSTAR, 7));
+    assert!(rig.connect(XWING, DEATHSTAR, 7));
     let mut src_port = 100;
     while rig.worker.pool.free() > 1 {
         rig.put_in(TIEFIGHTER, &bytes(&syn(between(TIEFIGHTER, XWING), src_port, 81)));
@@ -177,11 +177,11 @@ fn without_a_free_frame_answers_are_lost_by_name_and_repeated_later() {
     rig.worker.turn();
     assert!(rig.dropped(DropReason::PoolEmpty) > 0);
     rig.check_ledger();
-    let out = rig.take_out();
+    let out = rig.collect();
     assert!(out.iter().all(|(port, _)| *port == XWING), "{out:?}");
     let answer = std::iter::from_fn(|| {
         rig.worker.turn();
-        Some(rig.take_out())
+        Some(rig.collect())
     })
     .flatten()
     .find(|(_, packet)| headers(packet).payload_len > 0);
