@@ -413,7 +413,7 @@ impl Table {
         request: &HttpRequest<'_>,
         scratch: &mut HttpScratch,
     ) -> Result<(Cause, bool), Cause> {
-        let denied = Cause { kind: CauseKind::NoRule, ..at };
+        let denied = Cause { kind: CauseKind::NoRequest, ..at };
         let slot = self.slot(at.side, at.slot).ok_or(denied)?;
         let mut found = None;
         let mut report = false;
@@ -451,7 +451,7 @@ impl Table {
     /// The clause that made an answer, if one did.
     fn clause(&self, cause: Cause) -> Option<&SlotClause> {
         let wanted = match cause.kind {
-            CauseKind::Http(_) => CauseKind::Inspected,
+            CauseKind::Http(_) | CauseKind::NoRequest => CauseKind::Inspected,
             same @ (CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected) => same,
             CauseKind::NotEnforced | CauseKind::Itself | CauseKind::NoRule | CauseKind::Stale => {
                 return None;
@@ -465,8 +465,12 @@ impl Table {
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
     ///
+    /// Where a request was denied, it is the first rule as written whose HTTP rules it had to meet, as `explain` names it.
     /// Unlike judging, this looks through the rules of the port.
     pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
+        if cause.kind == CauseKind::NoRequest {
+            return self.inspecting(cause).min();
+        }
         if let CauseKind::Http(place) = cause.kind {
             let http = self.slot(cause.side, cause.slot)?.http.as_ref()?;
             let group = http.groups.get(usize::try_from(place).ok()?)?;
@@ -477,6 +481,17 @@ impl Table {
                 .map(|(_, rule)| *rule);
         }
         self.clause(cause)?.rule
+    }
+
+    /// The rules whose HTTP rules a request of this cause has to meet.
+    fn inspecting(&self, cause: Cause) -> impl Iterator<Item = RuleId> {
+        let slot = self.slot(cause.side, cause.slot);
+        let clauses = slot.into_iter().flat_map(|slot| &slot.clauses);
+        clauses
+            .filter(move |clause| {
+                clause.kind == CauseKind::Inspected && clause.peers.contains(cause.peer)
+            })
+            .filter_map(|clause| clause.rule)
     }
 
     /// The HTTP rule that let a request pass, if one did.
@@ -490,7 +505,11 @@ impl Table {
         match cause.kind {
             CauseKind::NotEnforced | CauseKind::Itself => MatchType::All,
             CauseKind::NoRule | CauseKind::Stale => MatchType::None,
-            CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected | CauseKind::Http(_) => {
+            CauseKind::Denied
+            | CauseKind::Allowed
+            | CauseKind::Inspected
+            | CauseKind::Http(_)
+            | CauseKind::NoRequest => {
                 self.clause(cause).map_or(MatchType::None, |clause| clause.matched)
             }
         }
