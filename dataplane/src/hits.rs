@@ -209,6 +209,7 @@ spec:
         match judge(table, dst_port) {
             Access::Allow(grounds) => hits.connection(&grounds),
             Access::Deny(denial) => hits.denied(denial.cause),
+            Access::Resolve(_) => panic!("no rule is about DNS"),
             Access::Inspect(http) => {
                 hits.connection(&http.grounds());
                 for method in ["GET", "GET", "PUT"] {

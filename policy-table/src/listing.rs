@@ -72,7 +72,7 @@ pub fn rules(snapshot: &Snapshot) -> Vec<Listed> {
 fn http(ports: &Ports) -> Vec<ListedHttp> {
     let Ports::AnyOf(ports) = ports else { return Vec::new() };
     let mut lists: Vec<&Arc<Vec<HttpRule>>> = Vec::new();
-    for list in ports.iter().filter_map(|port| port.http.as_ref()) {
+    for list in ports.iter().filter_map(|port| port.l7.http()) {
         if !lists.iter().any(|known| Arc::ptr_eq(known, list)) {
             lists.push(list);
         }
@@ -122,8 +122,13 @@ pub fn selectors(snapshot: &Snapshot, settings: &Settings, table: &Table) -> Vec
             let records = table.identities().iter().map(|record| record.identity);
             return records.filter(|identity| found.contains(identity.number())).collect();
         }
+        if let Peer::Name(pattern) = peer {
+            let names = table.names().filter(|(_, known)| *known == pattern);
+            return names.map(|(identity, _)| identity).collect();
+        }
         let peers = Peers::AnyOf(vec![peer.clone()]);
-        let selects = |(_, who): &(&Identity, &Who<'_>)| oracle.is_peer(&peers, who);
+        // Whose policy it is counts only for names.
+        let selects = |(_, who): &(&Identity, &Who<'_>)| oracle.is_peer(&peers, who, who);
         present.iter().filter(selects).map(|(identity, _)| *identity).collect()
     };
     let mut listed: Vec<SelectorUse> = uses

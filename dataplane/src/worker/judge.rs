@@ -250,6 +250,8 @@ impl<P: Port> Worker<P> {
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
+                // DNS rules are not enforced yet.
+                Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
                 Access::Allow(_) | Access::Inspect(_) => {}
             }
         }
@@ -343,6 +345,9 @@ impl<P: Port> Worker<P> {
             self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
+        if matches!(access, Access::Resolve(_)) {
+            return Verdict::Drop(DropReason::PolicyDenied);
+        }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
         let connection = Connection {
             flow,
@@ -417,7 +422,8 @@ impl<P: Port> Worker<P> {
             destination_port: ends.source_port,
         };
         let back = access(table, &turned, flow.protocol, flow.src_port);
-        if matches!(forth, Access::Inspect(_)) || matches!(back, Access::Inspect(_)) {
+        let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
+        if judged(forth) || judged(back) {
             return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
         }
         if service.is_none() && matches!(back, Access::Allow(_)) {
@@ -534,10 +540,8 @@ impl<P: Port> Worker<P> {
 
     /// Counts a connection for the rules that let it pass, if it may.
     fn count_grounds(&mut self, access: Access) {
-        match access {
-            Access::Allow(grounds) => self.hits.connection(&grounds),
-            Access::Inspect(http) => self.hits.connection(&http.grounds()),
-            Access::Deny(_) => {}
+        if let Some(grounds) = access.grounds() {
+            self.hits.connection(&grounds);
         }
     }
 
@@ -565,6 +569,7 @@ impl<P: Port> Worker<P> {
         let (grounds, denial) = match access {
             Access::Allow(grounds) => (Some(grounds), None),
             Access::Inspect(http) => (Some(http.grounds()), None),
+            Access::Resolve(_) => (access.grounds(), None),
             Access::Deny(denial) => (None, Some(denial)),
         };
         if let Some(denial) = denial {

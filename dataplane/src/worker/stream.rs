@@ -201,6 +201,8 @@ impl PolicyJudge<'_> {
         };
         match &self.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
+            // The port is about DNS now, which no request is.
+            Access::Resolve(dns) => self.table.no_request(dns),
             // The HTTP rules are gone; the stream stays, because its numbers are translated.
             Access::Allow(grounds) => HttpVerdict::Allow {
                 egress: grounds.egress,

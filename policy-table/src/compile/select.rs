@@ -116,6 +116,9 @@ impl Compiler<'_> {
                 self.outside(&group_prefixes(self.snapshot, groups), except)
             }
             Peer::Entity(entity) => self.entity(*entity),
+            Peer::Name(pattern) => {
+                self.census.names.get(pattern).iter().map(|identity| identity.number()).collect()
+            }
             Peer::Service(peer) => {
                 let mut set = self.outside(&service_prefixes(self.snapshot, peer), &[]);
                 for service in chosen_services(self.snapshot, peer) {

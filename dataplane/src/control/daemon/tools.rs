@@ -43,7 +43,11 @@ impl Daemon {
             let labels = prefix.into_iter().chain(record.labels.iter().map(ToString::to_string));
             IdentityEntry { id: record.identity.number(), labels: labels.collect() }
         });
-        let mut entries: Vec<IdentityEntry> = entries.collect();
+        let names = table.names().map(|(identity, pattern)| IdentityEntry {
+            id: identity.number(),
+            labels: vec![format!("fqdn:{pattern}")],
+        });
+        let mut entries: Vec<IdentityEntry> = entries.chain(names).collect();
         entries.sort_by_key(|entry| entry.id);
         Answer::Identities { list: IdentityList(entries) }
     }
