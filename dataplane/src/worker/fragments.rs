@@ -61,22 +61,24 @@ impl<P: Port> Worker<P> {
         };
         let mut whole = std::mem::take(&mut self.fragments.whole);
         let Self { fragments, counters, pool, .. } = self;
-        let length = match fragments.waiting.insert(key, place, headers.payload_len, frame, now.0) {
+        let became = match fragments.waiting.insert(key, place, headers.payload_len, frame, now.0) {
             Arrival::Wait => None,
             Arrival::Refuse { items, reason } => {
                 for frame in items {
                     counters.count_drop(reason.into());
                     pool.give(frame);
                 }
-                None
+                Some(Err(reason))
             }
             Arrival::Whole { items, length } => {
                 whole.extend(items);
-                Some(length)
+                Some(Ok(length))
             }
         };
-        if let Some(length) = length {
-            self.process_whole(world, port, length, &mut whole, settled, now);
+        match became {
+            None => {}
+            Some(Ok(length)) => self.process_whole(world, port, length, &mut whole, settled, now),
+            Some(Err(reason)) => self.tell_drop(world, headers, reason.into(), now),
         }
         self.fragments.whole = whole;
     }
@@ -141,9 +143,13 @@ impl<P: Port> Worker<P> {
                 if let Some(first) = fragments.first() {
                     self.answer(world, port, &headers, &answer, first, now);
                 }
+                self.tell_drop(world, &headers, reason, now);
                 self.drop_whole(reason, fragments);
             }
-            Verdict::Drop(reason) => self.drop_whole(reason, fragments),
+            Verdict::Drop(reason) => {
+                self.tell_drop(world, &headers, reason, now);
+                self.drop_whole(reason, fragments);
+            }
             // Questions to us, notes to us, and errors were sorted out above.
             Verdict::Answer(_)
             | Verdict::Note

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, os::fd::RawFd, time::Duration};
 
 use super::{
     PortId, PortReport,
+    carry_out::Budget,
     clock::{Tick, between},
 };
 use crate::{
@@ -26,32 +27,13 @@ pub(super) struct Waiting {
     pub(super) since: Tick,
 }
 
-/// The ICMP errors that were sent in a second.
-#[derive(Clone, Copy, Debug, Default)]
-struct IcmpErrors {
-    second: u64,
-    sent: u32,
-}
-
-impl IcmpErrors {
-    fn take(&mut self, now: Tick, most: u32) -> bool {
-        let second = now.0 / 1000;
-        if second != self.second {
-            *self = Self { second, sent: 0 };
-        }
-        let may = self.sent < most;
-        self.sent += u32::from(may);
-        may
-    }
-}
-
 #[derive(Debug)]
 struct Slot<P> {
     sockets: P,
     fd: Option<RawFd>,
     received: u64,
     sent: u64,
-    icmp_errors: IcmpErrors,
+    icmp_errors: Budget,
     /// Something was sent since the last flush.
     dirty: bool,
     /// The pod was told where its gateway is now.
@@ -71,7 +53,7 @@ pub(super) struct Ports<P> {
     /// Packets that are ready but for the neighbour's hardware address.
     waiting: VecDeque<Waiting>,
     /// Sent to ports that only other workers have sockets on.
-    icmp_errors_elsewhere: IcmpErrors,
+    icmp_errors_elsewhere: Budget,
 }
 
 impl<P> Default for Ports<P> {
@@ -81,7 +63,7 @@ impl<P> Default for Ports<P> {
             homes: Vec::new(),
             dirty: Vec::new(),
             waiting: VecDeque::new(),
-            icmp_errors_elsewhere: IcmpErrors::default(),
+            icmp_errors_elsewhere: Budget::default(),
         }
     }
 }
@@ -107,7 +89,7 @@ impl<P: Port> Ports<P> {
                 fd: fd.filter(|_| receives),
                 received: 0,
                 sent: 0,
-                icmp_errors: IcmpErrors::default(),
+                icmp_errors: Budget::default(),
                 dirty: false,
                 announced: false,
                 gone: false,
