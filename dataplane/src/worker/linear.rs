@@ -1,8 +1,8 @@
 //! Packets of several chunks as one run of bytes, for the stream engine, which reads heads wherever they stand.
 //!
 //! Most packets lie in one chunk and are read where they are. A longer one of an inspected connection is copied once, into memory
-//! that the worker keeps: chunks end in the middle of heads, and reading across them would cost every packet what a copy costs the
-//! few that need it (ADR 5 has the measurement). Packets of the engine's own that exceed a chunk are built the same way.
+//! that the worker keeps, because chunks end in the middle of heads (ADR 5). Packets of the engine's own that exceed a chunk
+//! are built in one run too, and then cut.
 
 use parser::ethernet;
 
