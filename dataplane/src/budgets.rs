@@ -19,7 +19,7 @@ pub struct Budgets {
     pub stream_bytes_per_endpoint: usize,
     /// ICMP errors that are sent to one port in a second. Default 1000, as Linux (`icmp_msgs_per_sec`).
     pub icmp_errors_per_second: u32,
-    /// Fragments that wait for the rest of their packet, each in a frame of its own. Default 1024.
+    /// Frames of fragments that wait for the rest of their packet. Default 1024.
     pub fragments: usize,
     /// How long they wait, in milliseconds. Default 5000.
     pub fragment_ms: u64,
@@ -79,8 +79,8 @@ impl Budgets {
             packets_per_link: packets * 3 / 8,
             // The largest packet there is, over a link with IPv6's smallest MTU, has 54.
             pieces_per_packet: 64,
-            pieces: self.fragments,
-            pieces_per_link: self.fragments * 3 / 8,
+            buffers: self.fragments,
+            buffers_per_link: self.fragments * 3 / 8,
             age: self.fragment_ms,
         }
     }

@@ -71,8 +71,8 @@ mod tests {
         packets_per_source: 2,
         packets_per_link: 2,
         pieces_per_packet: 40,
-        pieces: 40,
-        pieces_per_link: 40,
+        buffers: 40,
+        buffers_per_link: 40,
         age: 10,
     };
 
@@ -112,7 +112,7 @@ mod tests {
         for frame in fragments.into_iter().rev() {
             let headers = parsed(&frame);
             let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
-            match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
+            match reassembler.insert(key, fragment, headers.payload_len, 1, frame, 0) {
                 Arrival::Wait => {}
                 Arrival::Whole { items, length } => return Some((items.collect(), length)),
                 Arrival::Refuse { reason, .. } => panic!("{reason:?}"),
@@ -129,9 +129,12 @@ mod tests {
     #[test]
     fn a_transport_header_is_not_read_from_a_later_fragment() {
         let pieces = fragments(&udp_frame(false, &[0; 100]), 24);
-        assert_eq!(Headers::parse_whole(&pieces[1], 108), Err(ParseError::FragmentLength));
         assert_eq!(
-            Headers::parse_whole(&udp_frame(false, b""), 8),
+            Headers::parse_whole(&pieces[1], pieces[1].len(), 108),
+            Err(ParseError::FragmentLength)
+        );
+        assert_eq!(
+            Headers::parse_whole(&udp_frame(false, b""), 42, 8),
             Err(ParseError::FragmentLength)
         );
     }
@@ -141,7 +144,10 @@ mod tests {
         let mut frame = tcp_frame(false, TcpFlags::ACK, &[1; 100]);
         frame[34 + 12] = 0xf0;
         let pieces = fragments(&frame, 24);
-        assert_eq!(Headers::parse_whole(&pieces[0], 120), Err(ParseError::TcpDataOffset));
+        assert_eq!(
+            Headers::parse_whole(&pieces[0], pieces[0].len(), 120),
+            Err(ParseError::TcpDataOffset)
+        );
     }
 
     #[test]
@@ -151,7 +157,10 @@ mod tests {
         first[54] = 60;
         first[62..70].copy_from_slice(&[17, 0, 1, 4, 0, 0, 0, 0]);
         assert!(matches!(parsed(&first).transport, Transport::Fragment(_)));
-        assert_eq!(Headers::parse_whole(&first, 40), Err(ParseError::Ipv6ExtensionOrder));
+        assert_eq!(
+            Headers::parse_whole(&first, first.len(), 40),
+            Err(ParseError::Ipv6ExtensionOrder)
+        );
     }
 
     proptest! {
@@ -164,7 +173,7 @@ mod tests {
             let size = (size * 8).max(header_len.next_multiple_of(8));
             prop_assume!(whole.transport_len() > size);
             let (mut pieces, length) = reassembled(fragments(&frame, size)).unwrap();
-            let mut headers = Headers::parse_whole(&pieces[0], length).unwrap();
+            let mut headers = Headers::parse_whole(&pieces[0], pieces[0].len(), length).unwrap();
             prop_assert_eq!(headers.transport, whole.transport);
             prop_assert_eq!(headers.flow_tuple(), whole.flow_tuple());
             prop_assert_eq!(headers.payload_len, whole.payload_len);
@@ -193,7 +202,7 @@ mod tests {
                 rewrite::destination(piece, &mut headers, address, None).unwrap();
                 prop_assert_eq!(parsed(piece), headers);
             }
-            prop_assert_eq!(Headers::parse_whole(&pieces[0], length), Ok(headers));
+            prop_assert_eq!(Headers::parse_whole(&pieces[0], pieces[0].len(), length), Ok(headers));
             prop_assert!(verify_transport_parts(&pieces[0], rest(&pieces), &headers));
         }
     }

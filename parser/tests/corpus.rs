@@ -136,8 +136,8 @@ fn fragments_linux_sends_become_whole_packets_with_a_right_checksum() {
         packets_per_source: 8,
         packets_per_link: 16,
         pieces_per_packet: 8,
-        pieces: 64,
-        pieces_per_link: 64,
+        buffers: 64,
+        buffers_per_link: 64,
         age: 1,
     };
     let mut reassembler = Reassembler::new(limits);
@@ -150,7 +150,7 @@ fn fragments_linux_sends_become_whole_packets_with_a_right_checksum() {
             Arrival::Refuse { reason, .. } => panic!("{name}: {reason:?}"),
             Arrival::Whole { items, length } => {
                 let items = items.collect::<Vec<_>>();
-                let headers = Headers::parse_whole(&items[0], length).unwrap();
+                let headers = Headers::parse_whole(&items[0], items[0].len(), length).unwrap();
                 let rest = items[1..]
                     .iter()
                     .map(|frame| Headers::parse(frame).unwrap().payload(frame).unwrap());

@@ -61,7 +61,8 @@ impl<P: Port> Worker<P> {
         };
         let mut whole = std::mem::take(&mut self.fragments.whole);
         let Self { fragments, counters, pool, .. } = self;
-        let became = match fragments.waiting.insert(key, place, headers.payload_len, frame, now.0) {
+        let (length, chunks) = (headers.payload_len, frame.chunks());
+        let became = match fragments.waiting.insert(key, place, length, chunks, frame, now.0) {
             Arrival::Wait => None,
             Arrival::Refuse { items, reason } => {
                 for frame in items {
@@ -115,7 +116,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(first) = fragments.first() else { return };
-        let headers = match Headers::parse_whole(first.bytes(), length) {
+        let headers = match Headers::parse_whole(first.bytes(), first.len(), length) {
             Ok(headers) => headers,
             Err(malformed) => return self.drop_whole(malformed.into(), fragments),
         };
@@ -175,7 +176,7 @@ impl<P: Port> Worker<P> {
     ) {
         let most = world.port(to).map_or(0, |view| view.mtu);
         let too_big = |frame: &Frame| {
-            let headers = Headers::parse(frame.bytes());
+            let headers = Headers::parse_first(frame.bytes(), frame.len());
             !headers.is_ok_and(|it| it.network.packet_len().is_some_and(|length| length <= most))
         };
         if fragments.iter().any(too_big) {
@@ -201,26 +202,30 @@ impl<P: Port> Worker<P> {
         fragments: &mut Vec<Frame>,
         now: Tick,
     ) {
-        let Some(mut joined) = self.pool.take() else {
-            return self.drop_whole(DropReason::PoolEmpty, fragments);
-        };
-        match fragment::join(fragments.iter().map(Frame::bytes), joined.room_mut()) {
-            Ok(length) => joined.set_len(length),
-            Err(error) => {
-                self.pool.give(joined);
-                let reason = match error {
-                    EmitError::BufferTooSmall | EmitError::TooLong => DropReason::FrameTooLong,
-                    EmitError::MixedFamilies | EmitError::NotAnswerable => DropReason::Fragment,
-                };
-                return self.drop_whole(reason, fragments);
-            }
+        // Nobody who sends segments in fragments has a link that takes more than a chunk.
+        if fragments.iter().any(Frame::is_chain) {
+            return self.drop_whole(DropReason::FrameTooLong, fragments);
         }
+        let room = self.workbench.room();
+        let length = match fragment::join(fragments.iter().map(Frame::bytes), room) {
+            Ok(length) => length,
+            Err(EmitError::BufferTooSmall | EmitError::TooLong) => {
+                return self.drop_whole(DropReason::FrameTooLong, fragments);
+            }
+            Err(EmitError::MixedFamilies | EmitError::NotAnswerable) => {
+                return self.drop_whole(DropReason::Fragment, fragments);
+            }
+        };
         self.counters.absorbed += fragments.len() as u64;
         for frame in fragments.drain(..) {
             self.pool.give(frame);
         }
         self.counters.built += 1;
-        match Headers::parse(joined.bytes()) {
+        let bytes = self.workbench.room().get(..length).unwrap_or_default();
+        let Some(joined) = self.pool.packet(bytes) else {
+            return self.counters.count_drop(DropReason::PoolEmpty);
+        };
+        match Headers::parse_first(joined.bytes(), length) {
             Ok(headers) if self.fits(world, found, &headers) => {
                 self.inspect(world, found, &headers, joined, now);
             }
@@ -246,8 +251,8 @@ fn route_later(
     frame: &mut Frame,
     wanted: Option<&parser::flow_key::FlowTuple>,
 ) -> Result<(), DropReason> {
-    let mut headers = Headers::parse(frame.bytes())?;
-    frame.set_len(headers.packet_end());
+    let mut headers = Headers::parse_first(frame.bytes(), frame.len())?;
+    carry_out::cut_padding(frame, &headers);
     let bytes = frame.bytes_mut();
     if let Some(wanted) = wanted {
         if headers.source() != Some(wanted.source) {

@@ -60,10 +60,10 @@ pub struct Limits {
     pub packets_per_link: usize,
     /// Fragments of one packet.
     pub pieces_per_packet: usize,
-    /// Fragments that wait at a time.
-    pub pieces: usize,
-    /// Fragments from one link among them.
-    pub pieces_per_link: usize,
+    /// Buffers that waiting fragments lie in.
+    pub buffers: usize,
+    /// Those of fragments from one link among them.
+    pub buffers_per_link: usize,
     /// How long a packet may wait for its last fragment, in ticks.
     pub age: u64,
 }
@@ -124,6 +124,7 @@ impl<T> Iterator for Items<'_, T> {
 struct Piece<T> {
     start: u32,
     end: u32,
+    buffers: usize,
     item: T,
 }
 
@@ -147,7 +148,7 @@ struct Slot<T> {
 pub struct Reassembler<T> {
     limits: Limits,
     slots: Vec<Slot<T>>,
-    /// INVARIANT: the sum of all slots' pieces, at most `limits.pieces`.
+    /// INVARIANT: the number of all slots' pieces.
     waiting: usize,
     /// INVARIANT: the slots that are not free.
     open: usize,
@@ -179,12 +180,13 @@ impl<T> Reassembler<T> {
         self.waiting
     }
 
-    /// Takes in a fragment of `length` bytes, which `item` stands for.
+    /// Takes in a fragment of `length` bytes in so many buffers, which `item` stands for.
     pub fn insert(
         &mut self,
         key: FragmentKey,
         fragment: Fragment,
         length: usize,
+        buffers: usize,
         item: T,
         now: u64,
     ) -> Arrival<'_, T> {
@@ -195,9 +197,11 @@ impl<T> Reassembler<T> {
         let Some(index) = self.find(&key).or_else(|| self.open(key, now)) else {
             return refused(item, Refusal::Full);
         };
-        let is_full = self.waiting >= self.limits.pieces
-            || self.of_link(key.link).map(|slot| slot.pieces.len()).sum::<usize>()
-                >= self.limits.pieces_per_link;
+        let used = |of: &mut dyn Iterator<Item = &Slot<T>>| {
+            of.map(Slot::buffers).fold(buffers, usize::saturating_add)
+        };
+        let is_full = used(&mut self.slots.iter()) > self.limits.buffers
+            || used(&mut self.of_link(key.link)) > self.limits.buffers_per_link;
         let Some(slot) = self.slots.get_mut(index) else {
             return refused(item, Refusal::Full);
         };
@@ -217,7 +221,7 @@ impl<T> Reassembler<T> {
                 Arrival::Refuse { items, reason }
             }
             Ok(Place { index, start, end }) => {
-                slot.pieces.insert(index, Piece { start, end, item });
+                slot.pieces.insert(index, Piece { start, end, buffers, item });
                 self.waiting = self.waiting.saturating_add(1);
                 if !fragment.more {
                     slot.end = Some(end);
@@ -279,6 +283,10 @@ struct Place {
 }
 
 impl<T> Slot<T> {
+    fn buffers(&self) -> usize {
+        self.pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.buffers))
+    }
+
     /// Finds the place of a fragment that overlaps nothing and agrees with the packet's end.
     fn place(&self, fragment: Fragment, length: usize) -> Result<Place, Refusal> {
         let start = u32::from(fragment.offset);
@@ -324,8 +332,8 @@ mod tests {
         packets_per_source: 3,
         packets_per_link: 4,
         pieces_per_packet: 8,
-        pieces: 12,
-        pieces_per_link: 12,
+        buffers: 12,
+        buffers_per_link: 12,
         age: 100,
     };
 
@@ -359,7 +367,7 @@ mod tests {
         (offset, length, more): (u16, usize, bool),
         item: u32,
     ) -> Became {
-        let became = match reassembler.insert(key, fragment(offset, more), length, item, 0) {
+        let became = match reassembler.insert(key, fragment(offset, more), length, 1, item, 0) {
             Arrival::Wait => Waiting,
             Arrival::Whole { items, length } => Whole(items.collect(), length),
             Arrival::Refuse { items, reason } => Refused(items.collect(), reason),
@@ -467,7 +475,7 @@ mod tests {
 
     #[test]
     fn one_link_cannot_take_every_place() {
-        let limits = Limits { packets_per_link: 2, pieces_per_link: 3, ..LIMITS };
+        let limits = Limits { packets_per_link: 2, buffers_per_link: 3, ..LIMITS };
         let mut reassembler = Reassembler::new(limits);
         let of_link = |link, source| FragmentKey { link, ..key(source, 7) };
         for source in [1, 2] {
@@ -505,6 +513,18 @@ mod tests {
             insert(&mut reassembler, key(1, 7), (128, 8, false), 12),
             Refused(all, Refusal::TooManyPieces)
         );
+    }
+
+    #[test]
+    fn a_fragment_in_many_buffers_takes_as_many_places() {
+        let mut reassembler = Reassembler::new(LIMITS);
+        let mut insert = |source, buffers| {
+            let key = key(source, 7);
+            matches!(reassembler.insert(key, fragment(0, true), 8, buffers, 0, 0), Arrival::Wait)
+        };
+        assert!(!insert(1, 13));
+        assert!(insert(2, 9));
+        assert!(!insert(3, 4));
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn a_request_in_fragments_is_judged_as_one() {
 }
 
 #[test]
-fn a_segment_larger_than_a_frame_is_dropped_by_name() {
+fn a_segment_larger_than_the_next_link_is_dropped_by_name() {
     let mut rig = Rig::new(L7);
     rig.open(TIEFIGHTER, tiefighter_syn());
     let mut data = tiefighter_syn();
@@ -174,7 +174,7 @@ fn a_segment_larger_than_a_frame_is_dropped_by_name() {
     for piece in fragments(&out[..length], 1480) {
         assert!(rig.send(TIEFIGHTER, &piece).is_empty());
     }
-    assert_eq!(rig.dropped(DropReason::FrameTooLong), 4);
+    assert_eq!(rig.dropped(DropReason::TooBig), 1);
 }
 
 #[test]
