@@ -145,7 +145,7 @@ fn fragments_linux_sends_become_whole_packets_with_a_right_checksum() {
     for (name, frame) in named("linux-fragment") {
         let headers = Headers::parse(&frame).unwrap();
         let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
-        match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
+        match reassembler.insert(key, fragment, headers.payload_len, 1, frame, 0) {
             Arrival::Wait => {}
             Arrival::Refuse { reason, .. } => panic!("{name}: {reason:?}"),
             Arrival::Whole { items, length } => {
