@@ -20,17 +20,20 @@ mod lint;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
+mod shared;
 pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use compile::Compiler;
 pub use diff::{Change, Fate, diff};
 pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use lint::{Finding, lint};
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
-pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
+pub use shared::Chunks;
+pub use snapshot::{Directory, Loaded, Notice, Refusal, Refusals, Severity, Snapshot, Update};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
 pub use verdict::{
     Access, Cause, Denial, EndpointIndex, Flow, Grounds, HeaderFields, HttpAccess, HttpRequest,

@@ -5,9 +5,9 @@
 //!                          │                   protocol, port ─ PortMap ─ Slot { denied, inspected, allowed }
 //!                          └──────────────────────── is in which set? ──────┘
 //! ```
-//! Arrives: what `compile.rs` made. Leaves: answers in constant time: two array reads lead to a slot, three set lookups
-//! decide; the number of rules changes the size of the sets, not the steps. Nothing here allocates or locks. Invariant: a
-//! table never changes; whoever holds an `Arc` of it judges by one epoch.
+//! Arrives: what `compile/` made. Leaves: answers in constant time: array reads lead to a slot, three set lookups decide;
+//! the number of rules changes the size of the sets, not the steps. Nothing here allocates or locks. Invariant: a table
+//! never changes, though the next one shares with it what stayed; whoever holds an `Arc` of it judges by one epoch.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::http::{HttpRules, HttpScratch, holds};
 use crate::identity::Identity;
 use crate::label::Labels;
 use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
+use crate::shared::{Addresses, Chunks, Shards};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
     Access, Cause, CauseKind, Denial, EndpointIndex, Flow, Grounds, HttpAccess, HttpRequest,
@@ -103,21 +104,18 @@ pub struct ServicePort {
     pub backends: Vec<SocketAddr>,
 }
 
-/// A set of identities.
-#[derive(Clone, Debug)]
+/// A set of identities of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum IdentitySet {
     None,
     All,
-    These(Arc<RoaringBitmap>),
+    /// The bitmap of this number.
+    These(u32),
 }
 
 impl IdentitySet {
-    pub(crate) fn contains(&self, identity: Identity) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::These(set) => set.contains(identity.number()),
-        }
+    pub(crate) fn is_all(self) -> bool {
+        self == Self::All
     }
 }
 
@@ -127,6 +125,31 @@ pub(crate) struct Side {
     pub(crate) enforced: bool,
     pub(crate) maps: [PortMap; 6],
     pub(crate) slots: Vec<Slot>,
+}
+
+/// A side that nobody has: what asks it is denied.
+impl Default for Side {
+    fn default() -> Self {
+        Self {
+            enforced: true,
+            maps: std::array::from_fn(|_| PortMap::Uniform(u32::MAX)),
+            slots: Vec::new(),
+        }
+    }
+}
+
+impl Side {
+    /// Calls `each` with every set that its slots refer to.
+    pub(crate) fn each_set(&self, mut each: impl FnMut(IdentitySet)) {
+        for slot in &self.slots {
+            [slot.denied, slot.allowed, slot.inspected].into_iter().for_each(&mut each);
+            slot.clauses.iter().for_each(|clause| each(clause.peers));
+            for group in slot.http.iter().flat_map(|http| &http.groups) {
+                each(group.peers);
+                group.sources.iter().for_each(|(peers, _)| each(*peers));
+            }
+        }
+    }
 }
 
 /// Ports of one protocol to slots.
@@ -196,31 +219,74 @@ pub struct IdentityRecord {
     pub prefix: Option<IpNet>,
 }
 
-/// Prefixes to identities, longest first.
-#[derive(Debug, Default)]
+/// Addresses to identities.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Prefixes {
-    pub(crate) exact: HashMap<IpAddr, Identity>,
-    /// By length, longest first: IPv4 addresses masked to it.
-    pub(crate) v4: Vec<(u32, HashMap<u32, Identity>)>,
-    /// The same for IPv6.
-    pub(crate) v6: Vec<(u128, HashMap<u128, Identity>)>,
+    pub(crate) exact: Addresses<Identity>,
+    pub(crate) levels: Arc<Levels>,
     pub(crate) world_v4: Option<Identity>,
     pub(crate) world_v6: Option<Identity>,
 }
 
+/// Prefixes to identities, longest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Levels {
+    /// By mask, longest first: IPv4 addresses masked by it.
+    v4: Vec<(u32, HashMap<u32, Identity>)>,
+    /// The same for IPv6.
+    v6: Vec<(u128, HashMap<u128, Identity>)>,
+}
+
+impl Levels {
+    /// Gives a prefix an identity, or takes it from it.
+    pub(crate) fn set(&mut self, prefix: IpNet, identity: Option<Identity>) {
+        match prefix {
+            IpNet::V4(net) => {
+                put(&mut self.v4, net.netmask().to_bits(), net.network().to_bits(), identity);
+            }
+            IpNet::V6(net) => {
+                put(&mut self.v6, net.netmask().to_bits(), net.network().to_bits(), identity);
+            }
+        }
+    }
+}
+
+fn put<B: Ord + std::hash::Hash>(
+    levels: &mut Vec<(B, HashMap<B, Identity>)>,
+    mask: B,
+    bits: B,
+    identity: Option<Identity>,
+) {
+    let place = levels.partition_point(|(own, _)| *own > mask);
+    if levels.get(place).is_none_or(|(own, _)| *own != mask) {
+        levels.insert(place, (mask, HashMap::new()));
+    }
+    let Some((_, level)) = levels.get_mut(place) else { return };
+    match identity {
+        Some(identity) => level.insert(bits, identity),
+        None => level.remove(&bits),
+    };
+    if level.is_empty() {
+        levels.remove(place);
+    }
+}
+
 impl Prefixes {
     fn find(&self, address: IpAddr) -> Identity {
-        if let Some(identity) = self.exact.get(&address) {
-            return *identity;
+        if let Some(identity) = self.exact.of(address) {
+            return identity;
         }
+        let levels = &self.levels;
         let (found, world) = match address {
             IpAddr::V4(v4) => {
                 let bits = v4.to_bits();
-                (self.v4.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
+                let mut levels = levels.v4.iter();
+                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
             }
             IpAddr::V6(v6) => {
                 let bits = v6.to_bits();
-                (self.v6.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
+                let mut levels = levels.v6.iter();
+                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
             }
         };
         found.copied().or(world).unwrap_or(Identity::WORLD)
@@ -228,19 +294,24 @@ impl Prefixes {
 }
 
 /// Compiled policies: immutable, shared by `Arc`, asked by workers.
-#[derive(Debug)]
+///
+/// A copy shares everything.
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     pub(crate) epoch: u64,
-    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Chunks<Arc<Endpoint>>,
     /// What `judge` needs of each endpoint, close together.
-    pub(crate) sides_of: Vec<Sides>,
-    pub(crate) by_address: HashMap<IpAddr, EndpointIndex>,
-    pub(crate) by_name: HashMap<(String, String), EndpointIndex>,
+    pub(crate) sides_of: Chunks<Sides>,
+    pub(crate) by_address: Addresses<EndpointIndex>,
+    pub(crate) by_name: Shards<EndpointIndex>,
     pub(crate) prefixes: Prefixes,
-    pub(crate) identities: Vec<IdentityRecord>,
-    pub(crate) services: Vec<Service>,
-    pub(crate) sides: Vec<Side>,
-    pub(crate) rules: Vec<RuleOrigin>,
+    pub(crate) identities: Chunks<IdentityRecord>,
+    pub(crate) services: Chunks<Arc<Service>>,
+    pub(crate) sides: Chunks<Arc<Side>>,
+    /// The sets that sides refer to by number.
+    pub(crate) sets: Chunks<Arc<RoaringBitmap>>,
+    /// `None` for numbers that no rule has now.
+    pub(crate) rules: Chunks<Option<Arc<RuleOrigin>>>,
 }
 
 /// What one direction says.
@@ -256,24 +327,63 @@ impl Table {
         self.epoch
     }
 
-    /// Every pod that has an address of its own.
-    pub fn endpoints(&self) -> &[Endpoint] {
+    /// Every pod that has an address of its own, by [`EndpointIndex::position`].
+    pub fn endpoints(&self) -> &Chunks<Arc<Endpoint>> {
         &self.endpoints
     }
 
     /// One endpoint.
     pub fn endpoint(&self, index: EndpointIndex) -> Option<&Endpoint> {
-        self.endpoints.get(index.position())
+        self.endpoints.get(index.position()).map(AsRef::as_ref)
     }
 
     /// The endpoint that has this address.
     pub fn endpoint_of(&self, address: IpAddr) -> Option<EndpointIndex> {
-        self.by_address.get(&address).copied()
+        self.by_address.of(address)
     }
 
     /// The endpoint of this namespace and name.
     pub fn endpoint_named(&self, namespace: &str, name: &str) -> Option<EndpointIndex> {
-        self.by_name.get(&(namespace.to_owned(), name.to_owned())).copied()
+        let is = |index: &EndpointIndex| {
+            self.endpoint(*index).is_some_and(|own| own.namespace == namespace && own.name == name)
+        };
+        self.by_name.find(&(namespace, name), is).copied()
+    }
+
+    /// Adds an endpoint without sides.
+    pub(crate) fn add_endpoint(&mut self, endpoint: Endpoint) -> EndpointIndex {
+        let index = EndpointIndex::of(self.endpoints.len());
+        for address in &endpoint.addresses {
+            self.by_address.set(*address, Some(index));
+        }
+        let key = (endpoint.namespace.as_str(), endpoint.name.as_str());
+        self.by_name.put(&key, index, |known| *known == index);
+        self.endpoints.push(Arc::new(endpoint));
+        self.sides_of.push(Sides { egress: u32::MAX, ingress: u32::MAX });
+        index
+    }
+
+    /// Takes an endpoint out; the last one takes its place.
+    pub(crate) fn remove_endpoint(
+        &mut self,
+        index: EndpointIndex,
+    ) -> Option<(Arc<Endpoint>, Sides)> {
+        let gone = self.endpoints.swap_remove(index.position())?;
+        let sides = self.sides_of.swap_remove(index.position())?;
+        for address in &gone.addresses {
+            self.by_address.set(*address, None);
+        }
+        let key = (gone.namespace.as_str(), gone.name.as_str());
+        self.by_name.remove(&key, |known| *known == index);
+        if let Some(moved) = self.endpoints.get(index.position()) {
+            let last = EndpointIndex::of(self.endpoints.len());
+            for address in &moved.addresses {
+                self.by_address.set(*address, Some(index));
+            }
+            let key = (moved.namespace.as_str(), moved.name.as_str());
+            self.by_name.put(&key, index, |known| *known == last);
+        }
+        Some((gone, sides))
     }
 
     /// Whose address it is: a pod's, a node's, that of a prefix a policy names (the longest), or the world's.
@@ -282,23 +392,55 @@ impl Table {
     }
 
     /// Every identity and its labels.
-    pub fn identities(&self) -> &[IdentityRecord] {
+    pub fn identities(&self) -> &Chunks<IdentityRecord> {
         &self.identities
     }
 
     /// The services.
-    pub fn services(&self) -> &[Service] {
+    pub fn services(&self) -> &Chunks<Arc<Service>> {
         &self.services
     }
 
-    /// Every rule, by [`RuleId::position`].
-    pub fn rules(&self) -> &[RuleOrigin] {
-        &self.rules
+    /// Every rule with its number.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
+        let all = self.rules.iter().enumerate();
+        all.filter_map(|(place, origin)| Some((RuleId::of(place), origin.as_deref()?)))
     }
 
     /// Where a rule was written.
     pub fn rule(&self, rule: RuleId) -> Option<&RuleOrigin> {
-        self.rules.get(rule.position())
+        self.rules.get(rule.position())?.as_deref()
+    }
+
+    /// Whether an identity is in a set.
+    #[inline]
+    pub(crate) fn holds(&self, set: IdentitySet, identity: Identity) -> bool {
+        match set {
+            IdentitySet::None => false,
+            IdentitySet::All => true,
+            IdentitySet::These(_) => {
+                self.bitmap(set).is_some_and(|set| set.contains(identity.number()))
+            }
+        }
+    }
+
+    /// The bitmap of a set that has one.
+    pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
+        let IdentitySet::These(number) = set else { return None };
+        self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
+    }
+
+    /// Builds what judging an endpoint's requests needs, so that nobody waits for it on the packet path.
+    ///
+    /// Without it, the first request on a port does: the answer is the same.
+    pub fn warm(&self, endpoint: EndpointIndex) {
+        let Some(sides) = self.sides_of.get(endpoint.position()) else { return };
+        for side in [sides.egress, sides.ingress].into_iter().filter_map(|side| self.side(side)) {
+            side.slots
+                .iter()
+                .filter_map(|slot| slot.http.as_ref())
+                .for_each(|http| http.rules.warm());
+        }
     }
 
     /// Whether a flow may pass: the source's egress and the destination's ingress must both let it.
@@ -358,11 +500,11 @@ impl Table {
         else {
             return deny(0, CauseKind::NoRule, false);
         };
-        if slot.denied.contains(peer) {
+        if self.holds(slot.denied, peer) {
             deny(number, CauseKind::Denied, true)
-        } else if slot.inspected.contains(peer) {
+        } else if self.holds(slot.inspected, peer) {
             Answer::Inspect(cause(number, CauseKind::Inspected))
-        } else if slot.allowed.contains(peer) {
+        } else if self.holds(slot.allowed, peer) {
             Answer::Allow(cause(number, CauseKind::Allowed))
         } else {
             deny(number, CauseKind::NoRule, false)
@@ -420,7 +562,7 @@ impl Table {
         if let Some(http) = &slot.http {
             http.rules.find(scratch, request, &mut |place, rule| {
                 let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
-                if !group.is_some_and(|group| group.peers.contains(at.peer)) {
+                if !group.is_some_and(|group| self.holds(group.peers, at.peer)) {
                     return false;
                 }
                 if found.is_none_or(|found| place < found) {
@@ -434,14 +576,14 @@ impl Table {
             return Ok((Cause { kind: CauseKind::Http(place), ..at }, report));
         }
         // A rule without HTTP for this peer allows every request on the port.
-        if slot.allowed.contains(at.peer) {
+        if self.holds(slot.allowed, at.peer) {
             return Ok((Cause { kind: CauseKind::Allowed, ..at }, false));
         }
         Err(denied)
     }
 
     fn side(&self, side: u32) -> Option<&Side> {
-        self.sides.get(usize::try_from(side).ok()?)
+        self.sides.get(usize::try_from(side).ok()?).map(AsRef::as_ref)
     }
 
     fn slot(&self, side: u32, slot: u32) -> Option<&Slot> {
@@ -460,7 +602,7 @@ impl Table {
         let slot = self.slot(cause.side, cause.slot)?;
         slot.clauses
             .iter()
-            .find(|clause| clause.kind == wanted && clause.peers.contains(cause.peer))
+            .find(|clause| clause.kind == wanted && self.holds(clause.peers, cause.peer))
     }
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
@@ -473,7 +615,7 @@ impl Table {
             return group
                 .sources
                 .iter()
-                .find(|(peers, _)| peers.contains(cause.peer))
+                .find(|(peers, _)| self.holds(*peers, cause.peer))
                 .map(|(_, rule)| *rule);
         }
         self.clause(cause)?.rule
