@@ -17,6 +17,7 @@ mod http;
 mod identity;
 pub mod label;
 mod lint;
+mod names;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
@@ -31,11 +32,12 @@ pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use lint::{Finding, lint};
+pub use names::Names;
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
 pub use shared::Chunks;
 pub use snapshot::{Directory, Loaded, Notice, Refusal, Refusals, Severity, Snapshot, Update};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
 pub use verdict::{
-    Access, Cause, Denial, EndpointIndex, Flow, Grounds, HeaderFields, HttpAccess, HttpRequest,
-    HttpVerdict, MatchType, Peer, RuleId,
+    Access, Cause, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds, HeaderFields,
+    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId,
 };

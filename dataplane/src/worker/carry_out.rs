@@ -3,13 +3,17 @@
 use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
 
 use super::{
-    PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict, ports::Waiting,
+    PortId, Worker, WorkerId,
+    clock::Tick,
+    handoff::Parcel,
+    judge::{Quoted, Verdict},
+    ports::Waiting,
 };
 use crate::{
     drop_reason::DropReason,
     reply::{self, Answer},
     umem::{Frame, Port},
-    world::World,
+    world::{PortKind, World},
 };
 
 /// ICMP errors that one worker sends in a second at most.
@@ -45,6 +49,11 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         match verdict {
+            Verdict::Follow { found, port: to, rewrite } => {
+                self.follow(found, headers, &frame, now);
+                let verdict = Verdict::Forward { port: to, rewrite };
+                self.carry_out(world, port, headers, verdict, frame, now);
+            }
             Verdict::Forward { port: to, rewrite: wanted } => {
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),
@@ -52,6 +61,10 @@ impl<P: Port> Worker<P> {
                 }
             }
             Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
+            Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
+                Ok(()) => self.transmit(world, to, frame),
+                Err(reason) => self.discard(Verdict::Drop(reason), frame),
+            },
             Verdict::Answer(answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
                 self.counters.answered += 1;
@@ -125,6 +138,26 @@ impl<P: Port> Worker<P> {
         if self.ports.waiting() > 0 {
             for frame in self.ports.expire_waiting(self.now) {
                 self.discard(Verdict::Drop(DropReason::NeighbourUnresolved), frame);
+            }
+        }
+    }
+
+    /// Tells the pods of new ports where their gateway is now.
+    pub(super) fn announce_gateways(&mut self, world: &World) {
+        while let Some(port) = self.ports.next_to_announce() {
+            let Some(view) = world.port(port).filter(|view| view.kind == PortKind::Pod) else {
+                continue;
+            };
+            for &gateway in world.gateways() {
+                let Some(mut frame) = self.pool.take() else { return };
+                match reply::announce(view, gateway, frame.room_mut()) {
+                    Some(len) => {
+                        frame.set_len(len);
+                        self.counters.built += 1;
+                        self.put(port, frame);
+                    }
+                    None => self.pool.give(frame),
+                }
             }
         }
     }
@@ -246,6 +279,34 @@ pub(super) fn route(
                 port(is.dst_port, wanted.dst_port),
             )?;
         }
+    }
+    rewrite::decrement_hop_limit(bytes, &mut headers)?;
+    Ok(())
+}
+
+/// Makes an ICMP error ready for its next link: what it quotes, and whom it goes to, as the quoted packet's sender knows them.
+fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), DropReason> {
+    let Some(error) = headers.icmp_error() else { return Err(DropReason::UnrelatedIcmpError) };
+    let (is, wanted) = (error.quote.tuple, &quoted.tuple);
+    let mut headers = *headers;
+    frame.set_len(headers.packet_end());
+    let bytes = frame.bytes_mut();
+    let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
+    if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
+        let port = port(is.src_port, wanted.src_port);
+        rewrite::quoted_source(bytes, &mut headers, wanted.source, port)?;
+        rewrite::destination(bytes, &mut headers, wanted.source, None)?;
+    }
+    if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
+        let port = port(is.dst_port, wanted.dst_port);
+        rewrite::quoted_destination(bytes, &mut headers, wanted.destination, port)?;
+        // A router on the way speaks for itself; the far end must be whom the sender spoke to.
+        if headers.source() == Some(is.destination) {
+            rewrite::source(bytes, &mut headers, wanted.destination, None)?;
+        }
+    }
+    if let Some(seq) = quoted.seq {
+        rewrite::quoted_seq(bytes, &mut headers, seq)?;
     }
     rewrite::decrement_hop_limit(bytes, &mut headers)?;
     Ok(())

@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use parser::{
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    icmp::{IcmpError, IcmpMessage},
+    icmp::{ErrorCause, IcmpError, IcmpMessage},
     icmpv6::Icmpv6Message,
     network::Protocol,
-    tcp::TcpFlags,
+    tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Peer, Table};
 
-use super::{PortId, Worker, WorkerId, clock::Tick};
+use super::{PortId, Worker, WorkerId, clock::Tick, stream::side};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     drop_reason::DropReason,
@@ -39,8 +39,24 @@ pub enum Verdict {
         /// The addresses and ports that it shall have.
         rewrite: Option<FlowTuple>,
     },
+    /// Show it to the shadow of its connection, or begin one with it, and forward it.
+    Follow {
+        /// The connection.
+        found: Found,
+        /// The port.
+        port: PortId,
+        /// The addresses and ports that it shall have.
+        rewrite: Option<FlowTuple>,
+    },
     /// Give it to the inspected stream of its connection.
     Inspect(Found),
+    /// Send this ICMP error out of this port, its quote as the quoted packet's sender knows it.
+    Relate {
+        /// The port.
+        port: PortId,
+        /// What the quoted packet's sender knows of it.
+        quoted: Quoted,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -56,6 +72,15 @@ pub enum Verdict {
     Refuse(DropReason, Answer),
     /// Drop it.
     Drop(DropReason),
+}
+
+/// A packet that an ICMP error quotes, as its sender sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its addresses and ports; the error goes to its source.
+    pub tuple: FlowTuple,
+    /// Its sequence number, where a stream translates numbers.
+    pub seq: Option<SeqNumber>,
 }
 
 /// Where a packet comes from and goes to, as far as policy is concerned.
@@ -189,6 +214,7 @@ impl<P: Port> Worker<P> {
                 Err(reason) => return Verdict::Drop(reason),
             }
         }
+        self.adopt(found.id);
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
@@ -216,10 +242,12 @@ impl<P: Port> Worker<P> {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
                 Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
                 Access::Inspect(_) if connection.stream.is_none() => {
-                    // An HTTP rule came to hold in the middle of the stream, whose framing nobody knows.
+                    // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
+                // DNS rules are not enforced yet.
+                Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
                 Access::Allow(_) | Access::Inspect(_) => {}
             }
         }
@@ -233,8 +261,23 @@ impl<P: Port> Worker<P> {
         if connection.stream.is_some() {
             return Verdict::Inspect(found);
         }
+        let follows = connection.shadow.is_some();
         let (port, wanted) = connection.way(found.direction);
-        forward(world, port, headers, tuple, wanted)
+        let verdict = forward(world, port, headers, tuple, wanted);
+        if follows { followed(verdict, found) } else { verdict }
+    }
+
+    /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
+    fn adopt(&mut self, id: ConnectionId) {
+        let inspect = self.connections.connection(id).is_some_and(|connection| {
+            connection.stream.is_none() && matches!(connection.judgement.access, Access::Inspect(_))
+        });
+        if inspect && let Some(shadow) = self.connections.take_shadow(id) {
+            let stream = shadow.into_stream();
+            if let Some(connection) = self.connections.connection(id) {
+                connection.stream = stream;
+            }
+        }
     }
 
     /// Judges a connection by the table of this epoch.
@@ -295,6 +338,9 @@ impl<P: Port> Worker<P> {
         if let Access::Deny(denial) = access {
             return Verdict::Drop(denied(denial.explicit));
         }
+        if matches!(access, Access::Resolve(_)) {
+            return Verdict::Drop(DropReason::PolicyDenied);
+        }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
         let connection = Connection {
             flow,
@@ -304,6 +350,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, access),
             stream: None,
+            shadow: None,
             wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
@@ -314,7 +361,11 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         match self.connections.insert(connection, now) {
             Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(_) => forward(world, port, headers, tuple, wanted),
+            Some(id) => {
+                let verdict = forward(world, port, headers, tuple, wanted);
+                let found = Found { id, direction: Direction::Original };
+                if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
+            }
             None => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
@@ -363,7 +414,8 @@ impl<P: Port> Worker<P> {
             destination_port: ends.source_port,
         };
         let back = access(table, &turned, flow.protocol, flow.src_port);
-        if matches!(forth, Access::Inspect(_)) || matches!(back, Access::Inspect(_)) {
+        let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
+        if judged(forth) || judged(back) {
             return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
         }
         if service.is_none() && matches!(back, Access::Allow(_)) {
@@ -378,6 +430,7 @@ impl<P: Port> Worker<P> {
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
                     stream: None,
+                    shadow: None,
                     wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
@@ -395,6 +448,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, forth),
             stream: None,
+            shadow: None,
             wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
@@ -442,11 +496,6 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        // The quote of a translated packet, or of an inspected stream with its own numbers, would not be recognised by its
-        // sender; TCP recovers without it.
-        if connection.service.is_some() || connection.stream.is_some() {
-            return Verdict::Drop(DropReason::UnrelatedIcmpError);
-        }
         let Judgement { source_port, destination_port, .. } = connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
@@ -455,7 +504,23 @@ impl<P: Port> Worker<P> {
         if port != far || headers.destination() != Some(quoted.source) {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         }
-        forward(world, to, headers, &quoted, quoted)
+        let mut seq = None;
+        if let (Some(stream), Some(quoted_seq)) = (&mut connection.stream, error.quote.tcp_seq) {
+            // A number that no segment on its way can have is a guess (RFC 5927 §4.1).
+            let from = side(found.direction);
+            let Some(sent) = stream.quoted(from, quoted_seq) else {
+                return Verdict::Drop(DropReason::UnrelatedIcmpError);
+            };
+            if let ErrorCause::TooBig { mtu } = error.cause {
+                stream.too_big(mtu, quoted.source.is_ipv6());
+            }
+            seq = Some(sent);
+        }
+        let quoted = Quoted { tuple: connection.sent_as(found.direction), seq };
+        match forward(world, to, headers, &error.quote.tuple, error.quote.tuple) {
+            Verdict::Forward { port, .. } => Verdict::Relate { port, quoted },
+            refused => refused,
+        }
     }
 
     /// Takes a connection out of the table.
@@ -485,6 +550,7 @@ impl<P: Port> Worker<P> {
         let (grounds, denial) = match access {
             Access::Allow(grounds) => (Some(grounds), None),
             Access::Inspect(http) => (Some(http.grounds()), None),
+            Access::Resolve(_) => (access.grounds(), None),
             Access::Deny(denial) => (None, Some(denial)),
         };
         if let Some(denial) = denial {
@@ -509,6 +575,14 @@ impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
         self.service.as_ref().unwrap_or(&self.flow).source
+    }
+
+    /// The tuple that a packet of this direction has when its sender sends it.
+    fn sent_as(&self, direction: Direction) -> FlowTuple {
+        match direction {
+            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Reply => self.flow.reversed(),
+        }
     }
 
     /// Which port a packet of this direction leaves on and the tuple it has then.
@@ -538,6 +612,14 @@ fn forward(
         return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
     }
     Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+}
+
+/// Forwards under the eyes of the connection's shadow.
+fn followed(verdict: Verdict, found: Found) -> Verdict {
+    match verdict {
+        Verdict::Forward { port, rewrite } => Verdict::Follow { found, port, rewrite },
+        other => other,
+    }
 }
 
 /// Who sent a packet: the pod of the port and nobody else; on the host port and the uplink, nobody's pod here.

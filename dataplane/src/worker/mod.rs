@@ -288,6 +288,7 @@ impl<P: Port> Worker<P> {
             Command::World(world) => {
                 self.world = Arc::clone(&world);
                 self.release_waiting(&world);
+                self.announce_gateways(&world);
             }
             Command::AddPort { port, fd, sockets, receives } => {
                 let watched = fd.filter(|_| receives).is_none_or(|fd| rest.watch(fd).is_ok());

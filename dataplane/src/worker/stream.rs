@@ -21,7 +21,9 @@ use crate::{
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
-    inspect::{Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream},
+    inspect::{
+        Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
+    },
     umem::{Frame, Pool, Port},
     world::World,
 };
@@ -194,6 +196,8 @@ impl PolicyJudge<'_> {
         };
         match &self.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
+            // The port is about DNS now, which no request is.
+            Access::Resolve(dns) => self.table.no_request(dns),
             // The HTTP rules are gone; the stream stays, because its numbers are translated.
             Access::Allow(grounds) => HttpVerdict::Allow {
                 egress: grounds.egress,
@@ -250,7 +254,44 @@ impl PolicyJudge<'_> {
     }
 }
 
+/// The engine's view of a segment; none if the frame does not hold what its headers say.
+fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Option<Segment<'a>> {
+    let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+    let tcp = headers.tcp()?;
+    Some(Segment {
+        from: side(direction),
+        seq: tcp.seq,
+        ack: tcp.ack,
+        flags: tcp.flags,
+        window: tcp.window,
+        urgent: tcp.urgent,
+        options: bytes.get(options)?,
+        payload: headers.payload(bytes)?,
+    })
+}
+
 impl<P: Port> Worker<P> {
+    /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
+    pub(super) fn follow(&mut self, found: Found, headers: &Headers, frame: &Frame, now: Tick) {
+        // What the receiver would not accept, it does not have: then nobody knows what it has.
+        let segment = segment(found.direction, headers, frame.bytes())
+            .filter(|_| checksum::verify_transport(frame.bytes(), headers));
+        let Some(connection) = self.connections.connection(found.id) else { return };
+        let follows = match (&mut connection.shadow, &segment) {
+            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.limits),
+            (None, Some(segment)) => {
+                if let Some(shadow) = Shadow::open(segment, now) {
+                    self.connections.follow(found.id, shadow);
+                }
+                true
+            }
+            (_, None) => false,
+        };
+        if !follows {
+            drop(self.connections.take_shadow(found.id));
+        }
+    }
+
     /// Gives a segment to the stream of its connection and does what the stream wants.
     pub(super) fn inspect(
         &mut self,
@@ -264,26 +305,12 @@ impl<P: Port> Worker<P> {
         if !checksum::verify_transport(frame.bytes(), headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
-        let options =
-            headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
-        let (Some(table), Some(tcp), Some(options), Some(payload), Some(connection)) = (
+        let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            headers.tcp(),
-            frame.bytes().get(options),
-            headers.payload(frame.bytes()),
+            segment(found.direction, headers, frame.bytes()),
             self.connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
-        };
-        let segment = Segment {
-            from: side(found.direction),
-            seq: tcp.seq,
-            ack: tcp.ack,
-            flags: tcp.flags,
-            window: tcp.window,
-            urgent: tcp.urgent,
-            options,
-            payload,
         };
         let mut judge =
             PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
@@ -513,7 +540,8 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
     Ok(())
 }
 
-fn side(direction: Direction) -> Side {
+/// The side of a stream that sends in this direction.
+pub(super) fn side(direction: Direction) -> Side {
     match direction {
         Direction::Original => Side::Client,
         Direction::Reply => Side::Server,

@@ -13,6 +13,8 @@ use roaring::RoaringBitmap;
 
 use crate::identity::{Identities, Identity};
 use crate::label::Labels;
+use crate::names::NameIndex;
+use crate::rule::name::NamePattern;
 use crate::snapshot::{Node, Pod};
 use crate::table::{Endpoint, IdentityRecord, Settings, Sides, Table};
 use crate::verdict::EndpointIndex;
@@ -54,6 +56,9 @@ pub(super) struct Census {
     named: BTreeMap<IpNet, usize>,
     /// The prefixes that have an identity.
     pub(super) prefixes: BTreeMap<IpNet, Identity>,
+    /// The identity of each pattern of `toFQDNs`.
+    pub(super) names: BTreeMap<NamePattern, Identity>,
+    names_changed: bool,
     /// Addresses whose owner may be another now.
     restless: BTreeSet<IpAddr>,
     /// Prefixes that may need an identity now, or need none any more.
@@ -213,6 +218,21 @@ impl Census {
         }
     }
 
+    /// A pattern of `toFQDNs` is named, or is no more.
+    pub(super) fn name_pattern(
+        &mut self,
+        pattern: &NamePattern,
+        come: bool,
+        identities: &mut Identities,
+    ) {
+        self.names_changed = true;
+        if come {
+            self.names.insert(pattern.clone(), identities.of_name(pattern));
+        } else {
+            self.names.remove(pattern);
+        }
+    }
+
     /// Brings addresses and identities up to date with pods, nodes and prefixes.
     pub(super) fn settle(
         &mut self,
@@ -236,6 +256,10 @@ impl Census {
                 }
                 _ => {}
             }
+        }
+        if std::mem::take(&mut self.names_changed) {
+            table.names = Arc::new(NameIndex::new(self.names.keys().cloned().collect()));
+            table.name_identities = self.names.values().copied().collect();
         }
         for address in std::mem::take(&mut self.restless) {
             let owner = self.owner(address, around, table);

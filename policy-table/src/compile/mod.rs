@@ -172,6 +172,9 @@ impl State {
         for peer in changed.policies_come.iter().flat_map(|policy| rules::peers_of(policy)) {
             if let Some(prefixes) = self.peers.name(peer, objects, &mut self.sets) {
                 self.census.name_prefixes(prefixes, true);
+                if let Peer::Name(pattern) = peer {
+                    self.census.name_pattern(pattern, true, identities);
+                }
                 named.push(peer.clone());
             }
         }
@@ -179,6 +182,9 @@ impl State {
         for peer in gone.iter().flat_map(|policy| rules::peers_of(policy)) {
             if let Some(prefixes) = self.peers.unname(peer) {
                 self.census.name_prefixes(prefixes, false);
+                if let Peer::Name(pattern) = peer {
+                    self.census.name_pattern(pattern, false, identities);
+                }
                 unnamed.push(peer.clone());
             }
         }
@@ -398,6 +404,7 @@ fn cluster<'c>(
         index,
         pods: &census.pods,
         prefixes: &census.prefixes,
+        names: &census.names,
         world_v4: around.world_v4(),
         world_v6: around.world_v6(),
     }

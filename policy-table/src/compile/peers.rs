@@ -14,6 +14,7 @@ use super::objects::Objects;
 use super::sets::{Sets, Whom};
 use crate::identity::Identity;
 use crate::label::POD_NAMESPACE;
+use crate::rule::name::NamePattern;
 use crate::rule::{Entity, Peer, Protocol};
 use crate::selector::{Requirement, Selector, SelectorKey};
 use crate::snapshot::Service;
@@ -31,6 +32,8 @@ pub(super) struct Cluster<'c> {
     pub(super) pods: &'c RoaringBitmap,
     /// Every identity of a prefix that a policy names.
     pub(super) prefixes: &'c BTreeMap<IpNet, Identity>,
+    /// The identity of every pattern of `toFQDNs`. No selector finds them: they are names of addresses that have one.
+    pub(super) names: &'c BTreeMap<NamePattern, Identity>,
     pub(super) world_v4: Identity,
     pub(super) world_v6: Identity,
 }
@@ -134,7 +137,14 @@ impl Peers {
             Peer::Entity(_) => {
                 self.roles.insert(atom);
             }
+            // Nobody is born into a name: who has it, DNS tells.
+            Peer::Name(_) => {}
         }
+    }
+
+    /// Whether an atom is a name of `toFQDNs`.
+    pub(super) fn is_name(&self, atom: u32) -> bool {
+        self.peers.get(&atom).is_some_and(|known| matches!(known.peer, Peer::Name(_)))
     }
 
     /// Groups or services changed: tells which prefixes are named less and more by the peers that depend on them.
@@ -296,7 +306,7 @@ pub(super) fn named_prefixes(peer: &Peer, objects: &Objects) -> Vec<IpNet> {
             named
         }
         Peer::Service(service) => objects.service_prefixes(service),
-        Peer::Endpoints(_) | Peer::Entity(_) => Vec::new(),
+        Peer::Endpoints(_) | Peer::Entity(_) | Peer::Name(_) => Vec::new(),
     };
     named.sort();
     named.dedup();
@@ -319,6 +329,9 @@ fn select(peer: &Peer, cluster: Cluster<'_>) -> RoaringBitmap {
             Entity::WorldIpv6 => outside(&[EVERY_IPV6], &[], cluster),
             role => index.carrying(roles(*role)),
         },
+        Peer::Name(pattern) => {
+            cluster.names.get(pattern).map(|identity| identity.number()).into_iter().collect()
+        }
         Peer::Service(service) => {
             let mut set = outside(&cluster.objects.service_prefixes(service), &[], cluster);
             for service in cluster.objects.chosen_services(service) {
@@ -401,6 +414,7 @@ fn is_meant(peer: &Peer, record: &IdentityRecord, cluster: Cluster<'_>) -> bool 
             roles(*entity).iter().any(|name| record.labels.has_reserved(name))
                 || *entity == Entity::Cluster && cluster.pods.contains(record.identity.number())
         }
+        Peer::Name(_) => false,
         Peer::Service(service) => {
             lies_in(&cluster.objects.service_prefixes(service))
                 || cluster.objects.chosen_services(service).into_iter().any(|service| {

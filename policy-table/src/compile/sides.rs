@@ -13,7 +13,9 @@ use super::rules::{Numbering, Rules};
 use super::sets::{Numbered, Sets, Whom};
 use super::sweep::{Automata, Entry, Sweep};
 use crate::rule;
-use crate::rule::{Clause, Direction, Effect, Entity, Peer, PortProtocol, PortSpec, Ports, Rule};
+use crate::rule::{
+    Clause, Direction, Effect, Entity, L7, Peer, PortProtocol, PortSpec, Ports, Rule,
+};
 use crate::shared::Chunks;
 use crate::snapshot::ContainerPort;
 use crate::table::{CLASSES, Enforcement, IdentitySet, PortMap, Side};
@@ -188,7 +190,7 @@ impl SidesOf {
             peers,
             kind: CauseKind::Allowed,
             rule: None,
-            http: None,
+            l7: L7::Anything,
             watches: false,
             ports: None,
             matched,
@@ -200,13 +202,20 @@ impl SidesOf {
         if default_allow {
             entries.push(implied(Whom::All, MatchType::All));
         }
+        let atoms = entries.iter().flat_map(|entry| match &entry.peers {
+            Whom::Atoms(atoms) => atoms.as_slice(),
+            Whom::All => &[],
+        });
+        let names: Vec<u32> = atoms.copied().filter(|atom| workshop.peers.is_name(*atom)).collect();
+        let names = (!names.is_empty()).then_some(Whom::Atoms(names));
+        let names = workshop.sets.of(names.as_ref(), workshop.bitmaps);
         Sweep {
             entries: &entries,
             sets: workshop.sets,
             bitmaps: workshop.bitmaps,
             automata: &mut self.automata,
         }
-        .side()
+        .side(names)
     }
 }
 
@@ -251,7 +260,7 @@ impl About<'_> {
                     peers: whom,
                     kind,
                     rule: Some(self.id),
-                    http: None,
+                    l7: L7::Anything,
                     watches: false,
                     ports: None,
                     matched,
@@ -264,13 +273,17 @@ impl About<'_> {
             let covered = |own: PortProtocol| {
                 CLASSES.map(|class| class.is_some_and(|protocol| own.covers(protocol)))
             };
-            let kind = if port.http.is_some() { CauseKind::Inspected } else { plain };
+            let kind = match port.l7 {
+                L7::Anything => plain,
+                L7::Http(_) => CauseKind::Inspected,
+                L7::Dns(_) => CauseKind::Resolved,
+            };
             let mut push = |peers: Whom, classes: [bool; 6], first: u16, last: u16, every: bool| {
                 into.push(Entry {
                     peers,
                     kind,
                     rule: Some(self.id),
-                    http: port.http.clone(),
+                    l7: port.l7.clone(),
                     watches: self.watches,
                     ports: Some((classes, first, last)),
                     matched: matched(true, every),
@@ -322,6 +335,6 @@ impl Side {
     /// Nothing is enforced.
     pub(super) fn open() -> Self {
         let maps = std::array::from_fn(|_| PortMap::Uniform(0));
-        Self { enforced: false, maps, slots: Vec::new() }
+        Self { enforced: false, maps, slots: Vec::new(), names: IdentitySet::None }
     }
 }

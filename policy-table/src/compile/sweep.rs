@@ -11,9 +11,11 @@ use roaring::RoaringBitmap;
 
 use super::sets::{Sets, Whom};
 use crate::http::HttpRules;
-use crate::rule::HttpRule;
+use crate::names::NameIndex;
+use crate::rule::name::NamePattern;
+use crate::rule::{HttpRule, L7};
 use crate::shared::Chunks;
-use crate::table::{HttpGroup, PortHttp, PortMap, Side, Slot, SlotClause};
+use crate::table::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 /// Everything that holds for a side, in the order it was written.
@@ -22,7 +24,7 @@ pub(super) struct Entry {
     pub(super) peers: Whom,
     pub(super) kind: CauseKind,
     pub(super) rule: Option<RuleId>,
-    pub(super) http: Option<Arc<Vec<HttpRule>>>,
+    pub(super) l7: L7,
     /// The rules only watch (`enableDefaultDeny: false`): every request passes.
     pub(super) watches: bool,
     /// Which protocols of [`CLASSES`](crate::table::CLASSES), and which ports of them; `None`: everything.
@@ -34,6 +36,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Automata {
     known: HashMap<Arc<[HttpRule]>, Weak<HttpRules>>,
+    names: HashMap<Vec<NamePattern>, Weak<NameIndex>>,
     /// How many were alive when the dead were last taken out.
     alive: usize,
 }
@@ -49,11 +52,22 @@ impl Automata {
         automaton
     }
 
+    fn of_names(&mut self, names: Vec<NamePattern>) -> Arc<NameIndex> {
+        if let Some(known) = self.names.get(&names).and_then(Weak::upgrade) {
+            return known;
+        }
+        let index = Arc::new(NameIndex::new(names.clone()));
+        self.names.insert(names, Arc::downgrade(&index));
+        index
+    }
+
     /// Takes the dead out, when they may be the half of all.
     pub(super) fn settle(&mut self) {
-        if self.known.len() > self.alive.saturating_mul(2).saturating_add(64) {
+        let known = self.known.len().saturating_add(self.names.len());
+        if known > self.alive.saturating_mul(2).saturating_add(64) {
             self.known.retain(|_, automaton| automaton.strong_count() > 0);
-            self.alive = self.known.len();
+            self.names.retain(|_, index| index.strong_count() > 0);
+            self.alive = self.known.len().saturating_add(self.names.len());
         }
     }
 }
@@ -68,7 +82,7 @@ pub(super) struct Sweep<'w> {
 
 impl Sweep<'_> {
     /// Turns entries into slots: per protocol, over the borders of their ranges.
-    pub(super) fn side(mut self) -> Side {
+    pub(super) fn side(mut self, names: IdentitySet) -> Side {
         let mut slots = Slots::default();
         let maps = std::array::from_fn(|class| {
             let mut opens: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
@@ -105,7 +119,7 @@ impl Sweep<'_> {
             }
             pages(&runs)
         });
-        Side { enforced: true, maps, slots: slots.made }
+        Side { enforced: true, maps, slots: slots.made, names }
     }
 
     fn slot(&mut self, active: &BTreeSet<u32>, slots: &mut Slots) -> u32 {
@@ -135,13 +149,16 @@ impl Sweep<'_> {
             let whom = Whom::union(alike.map(|entry| &entry.peers));
             self.sets.of(whom.as_ref(), self.bitmaps)
         };
-        let (denied, allowed, inspected) =
-            (set(CauseKind::Denied), set(CauseKind::Allowed), set(CauseKind::Inspected));
+        let [denied, allowed, inspected, resolved] =
+            [CauseKind::Denied, CauseKind::Allowed, CauseKind::Inspected, CauseKind::Resolved]
+                .map(&mut set);
         let slot = Slot {
             denied,
             allowed,
             inspected,
             http: self.http(&entries),
+            resolved,
+            dns: self.dns(&entries),
             clauses: clauses.into_iter().map(|(_, clause)| clause).collect(),
         };
         let number = u32::try_from(slots.made.len()).unwrap_or(u32::MAX);
@@ -157,7 +174,7 @@ impl Sweep<'_> {
         let mut places: HashMap<&HttpRule, usize> = HashMap::new();
         let mut groups: Vec<Vec<(&Whom, RuleId)>> = Vec::new();
         for entry in entries {
-            let Some(list) = &entry.http else { continue };
+            let Some(list) = entry.l7.http() else { continue };
             for rule in list.iter().chain(entry.watches.then_some(&everything)) {
                 let place = *places.entry(rule).or_insert_with(|| {
                     rules.push(rule.clone());
@@ -172,20 +189,35 @@ impl Sweep<'_> {
         if rules.is_empty() {
             return None;
         }
-        let groups = groups
-            .into_iter()
-            .map(|sources| {
-                let whom = Whom::union(sources.iter().map(|(whom, _)| *whom));
-                HttpGroup {
-                    peers: self.sets.of(whom.as_ref(), self.bitmaps),
-                    sources: sources
-                        .into_iter()
-                        .map(|(whom, id)| (self.sets.of(Some(whom), self.bitmaps), id))
-                        .collect(),
-                }
-            })
-            .collect();
+        let groups = groups.into_iter().map(|sources| self.group(sources)).collect();
         Some(PortHttp { rules: self.automata.of(rules), groups })
+    }
+
+    /// The DNS rules of a slot: equal names once, for the union of their peers.
+    fn dns(&mut self, entries: &[&Entry]) -> Option<PortDns> {
+        let everything = NamePattern::every();
+        let mut written: BTreeMap<&NamePattern, Vec<(&Whom, RuleId)>> = BTreeMap::new();
+        for entry in entries {
+            let Some(list) = entry.l7.dns() else { continue };
+            for name in list.iter().chain(entry.watches.then_some(&everything)) {
+                let sources = written.entry(name).or_default();
+                sources.extend(entry.rule.map(|rule| (&entry.peers, rule)));
+            }
+        }
+        if written.is_empty() {
+            return None;
+        }
+        let (names, groups): (Vec<NamePattern>, Vec<RuleGroup>) =
+            written.into_iter().map(|(name, sources)| (name.clone(), self.group(sources))).unzip();
+        Some(PortDns { names: self.automata.of_names(names), groups })
+    }
+
+    fn group(&mut self, sources: Vec<(&Whom, RuleId)>) -> RuleGroup {
+        let whom = Whom::union(sources.iter().map(|(whom, _)| *whom));
+        let peers = self.sets.of(whom.as_ref(), self.bitmaps);
+        let sources = sources.into_iter();
+        let sources = sources.map(|(whom, id)| (self.sets.of(Some(whom), self.bitmaps), id));
+        RuleGroup { peers, sources: sources.collect() }
     }
 }
 

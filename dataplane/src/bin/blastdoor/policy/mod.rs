@@ -1,0 +1,111 @@
+//! `blastdoor policy`: what the policies in files say, without a daemon.
+//!
+//! Paths and questions arrive; findings, an explanation or a list of changes leave on standard output, for people or as one
+//! line of JSON, and an exit code for CI. Each command has its file. Invariant: what these commands read goes through the same
+//! loader, compiler and oracle as the daemon's policy, so they refuse what it refuses.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Subcommand, ValueEnum};
+use policy_table::{Enforcement, Settings};
+use serde::Serialize;
+
+use super::{Format, print};
+
+mod check;
+mod diff;
+mod explain;
+mod load;
+mod remark;
+
+/// Something was found: a finding, a denial, a difference.
+const FOUND: u8 = 1;
+/// The arguments are wrong.
+const WRONG: u8 = 2;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Validate policies, and point out what is valid and probably not meant
+    ///
+    /// All paths together are one snapshot. Each line is `file:line: severity: object: message`; a severity is `refused`
+    /// (cannot be enforced as written), `error` (a part of a rule cannot work and allows nothing), `warning` (probably not
+    /// what was meant) or `info`. A count goes to standard error.
+    ///
+    /// Exit codes: 0 clean, or nothing above info; 1 warnings or errors; 2 wrong arguments; 3 refused.
+    Check {
+        /// Files, and directories whose *.yaml, *.yml and *.json are read (not their subdirectories)
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Say what becomes of a flow or a request, which rule decides, and what would let it pass
+    ///
+    /// Exit codes: 0 allowed; 1 denied; 2 wrong arguments, or there is no such pod; 3 the snapshot is refused.
+    Explain(explain::ExplainArgs),
+    /// Say which flows and requests two snapshots treat differently
+    ///
+    /// Pods are compared that both snapshots have. Exit codes: 0 no difference; 1 differences; 2 wrong arguments; 3 one of
+    /// the two is refused.
+    Diff {
+        /// The snapshot before: a directory or a file
+        old: PathBuf,
+        /// The snapshot after
+        new: PathBuf,
+        /// Which endpoints are under policy
+        #[arg(long, value_enum, default_value_t = Mode::Default)]
+        enforcement: Mode,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+}
+
+/// Cilium's policy enforcement modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Those that a rule selects
+    Default,
+    /// All
+    Always,
+    /// None
+    Never,
+}
+
+impl Mode {
+    fn settings(self) -> Settings {
+        let enforcement = match self {
+            Self::Default => Enforcement::Default,
+            Self::Always => Enforcement::Always,
+            Self::Never => Enforcement::Never,
+        };
+        Settings { enforcement, ..Settings::default() }
+    }
+}
+
+/// Runs one of the commands.
+pub(crate) fn run(command: PolicyCommand) -> Result<ExitCode> {
+    match command {
+        PolicyCommand::Check { paths, output } => check::check(&paths, output),
+        PolicyCommand::Explain(args) => explain::tell(&args),
+        PolicyCommand::Diff { old, new, enforcement, output } => {
+            diff::compare(&old, &new, enforcement, output)
+        }
+    }
+}
+
+/// Prints a line; a reader that went away (`| head`) has had enough.
+fn say(line: &str) -> Result<()> {
+    match print(line) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn say_json(value: &impl Serialize) -> Result<()> {
+    say(&serde_json::to_string(value)?)
+}
