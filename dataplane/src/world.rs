@@ -163,6 +163,12 @@ impl World {
         Self { epoch, table, services, ports, endpoint_ports, host, gateways }
     }
 
+    /// Builds what judging the requests of the pods that are attached here needs.
+    pub fn warm(&self) {
+        let Some(table) = &self.table else { return };
+        self.ports.iter().flatten().filter_map(|port| port.endpoint).for_each(|e| table.warm(e));
+    }
+
     /// The port of that number.
     pub fn port(&self, id: PortId) -> Option<&PortView> {
         self.ports.get(usize::from(id.0)).and_then(Option::as_ref)

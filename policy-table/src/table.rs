@@ -430,6 +430,11 @@ impl Table {
         all.filter_map(|(place, origin)| Some((RuleId::of(place), origin.as_deref()?)))
     }
 
+    /// How many numbers rules have, those that are free at the moment included.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
     /// Every pattern of `toFQDNs` with its identity.
     pub fn names(&self) -> impl Iterator<Item = (Identity, &NamePattern)> {
         self.name_identities.iter().copied().zip(self.names.patterns())
@@ -717,7 +722,7 @@ impl Table {
         request: &HttpRequest<'_>,
         scratch: &mut HttpScratch,
     ) -> Result<(Cause, bool), Cause> {
-        let denied = Cause { kind: CauseKind::NoRule, ..at };
+        let denied = Cause { kind: CauseKind::NoRequest, ..at };
         let slot = self.slot(at.side, at.slot).ok_or(denied)?;
         let mut found: Option<(u32, Identity)> = None;
         let mut report = false;
@@ -755,7 +760,7 @@ impl Table {
     /// The clause that made an answer, if one did.
     fn clause(&self, cause: Cause) -> Option<&SlotClause> {
         let wanted = match cause.kind {
-            CauseKind::Http(_) => CauseKind::Inspected,
+            CauseKind::Http(_) | CauseKind::NoRequest => CauseKind::Inspected,
             CauseKind::Name(_) => CauseKind::Resolved,
             same @ (CauseKind::Denied
             | CauseKind::Allowed
@@ -773,8 +778,13 @@ impl Table {
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
     ///
+    /// Where a request was denied, it is the first rule as written whose HTTP rules it had to meet, as `explain` names it.
     /// Unlike judging, this looks through the rules of the port.
     pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
+        if cause.kind == CauseKind::NoRequest {
+            let place = |rule: &RuleId| self.rule(*rule).map(|rule| (&rule.file, rule.line));
+            return self.inspecting(cause).min_by(|one, two| place(one).cmp(&place(two)));
+        }
         let slot = self.slot(cause.side, cause.slot)?;
         let (groups, place) = match cause.kind {
             CauseKind::Http(place) => (&slot.http.as_ref()?.groups, place),
@@ -784,6 +794,17 @@ impl Table {
         let group = groups.get(usize::try_from(place).ok()?)?;
         let source = group.sources.iter().find(|(peers, _)| self.holds(*peers, cause.peer));
         source.map(|(_, rule)| *rule)
+    }
+
+    /// The rules whose HTTP rules a request of this cause has to meet.
+    fn inspecting(&self, cause: Cause) -> impl Iterator<Item = RuleId> {
+        let slot = self.slot(cause.side, cause.slot);
+        let clauses = slot.into_iter().flat_map(|slot| &slot.clauses);
+        clauses
+            .filter(move |clause| {
+                clause.kind == CauseKind::Inspected && self.holds(clause.peers, cause.peer)
+            })
+            .filter_map(|clause| clause.rule)
     }
 
     /// The HTTP rule that let a request pass, if one did.
@@ -802,7 +823,8 @@ impl Table {
             | CauseKind::Inspected
             | CauseKind::Http(_)
             | CauseKind::Resolved
-            | CauseKind::Name(_) => {
+            | CauseKind::Name(_)
+            | CauseKind::NoRequest => {
                 self.clause(cause).map_or(MatchType::None, |clause| clause.matched)
             }
         }

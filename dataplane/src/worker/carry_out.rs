@@ -1,6 +1,12 @@
 //! Acting apart from judging: `Worker::carry_out` ends every packet's stay, by exactly one exit.
 
-use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
+use parser::{
+    checksum,
+    ethernet::MacAddress,
+    flow_key::FlowTuple,
+    headers::{Headers, Transport},
+    rewrite,
+};
 
 use super::{
     PortId, Worker, WorkerId,
@@ -11,6 +17,7 @@ use super::{
 };
 use crate::{
     drop_reason::DropReason,
+    flow::{FlowEvent, Happening},
     reply::{self, Answer},
     umem::{Frame, Port},
     world::{PortKind, World},
@@ -19,21 +26,25 @@ use crate::{
 /// ICMP errors that one worker sends in a second at most.
 const ICMP_ERRORS_PER_SECOND: u32 = 1000;
 
-/// How many ICMP errors may still be sent in this second.
+/// Dropped packets that one worker tells of in a second at most; all are counted.
+const DROPS_TOLD_PER_SECOND: u32 = 1000;
+
+/// How often something has been done in this second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct IcmpBudget {
+pub struct Budget {
     second: u64,
-    sent: u32,
+    spent: u32,
 }
 
-impl IcmpBudget {
-    fn take(&mut self, now: Tick) -> bool {
+impl Budget {
+    /// Whether it may be done once more.
+    fn take(&mut self, now: Tick, most: u32) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
-            *self = Self { second, sent: 0 };
+            *self = Self { second, spent: 0 };
         }
-        self.sent += 1;
-        self.sent <= ICMP_ERRORS_PER_SECOND
+        self.spent = self.spent.saturating_add(1);
+        self.spent <= most
     }
 }
 
@@ -80,10 +91,38 @@ impl<P: Port> Worker<P> {
             }
             Verdict::Refuse(reason, answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
+                self.tell_drop(world, headers, reason, now);
                 self.discard(Verdict::Drop(reason), frame);
             }
-            Verdict::Drop(_) => self.discard(verdict, frame),
+            Verdict::Drop(reason) => {
+                self.tell_drop(world, headers, reason, now);
+                self.discard(verdict, frame);
+            }
         }
+    }
+
+    /// Tells of a packet that is dropped for another reason than policy, whose denials are told with their verdict.
+    fn tell_drop(&mut self, world: &World, headers: &Headers, reason: DropReason, now: Tick) {
+        let denied = matches!(reason, DropReason::PolicyDenied | DropReason::PolicyDeny);
+        let tuple = headers.flow_tuple().or_else(|| fragment_tuple(headers));
+        let (Some(table), Some(tuple)) = (world.table.as_deref(), tuple) else { return };
+        if denied || !self.drop_budget.take(now, DROPS_TOLD_PER_SECOND) {
+            return;
+        }
+        self.tell(FlowEvent {
+            tick: now,
+            epoch: table.epoch(),
+            tuple,
+            source: table.identity_of(tuple.source),
+            destination: table.identity_of(tuple.destination),
+            flags: headers.tcp().map(|tcp| tcp.flags).unwrap_or_default(),
+            icmp_type: match headers.transport {
+                Transport::Icmp(icmp) => Some(icmp.icmp_type),
+                Transport::Icmpv6(icmpv6) => Some(icmpv6.icmp_type),
+                _ => None,
+            },
+            happening: Happening::Drop(reason),
+        });
     }
 
     /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
@@ -194,7 +233,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(view) = world.port(port) else { return };
-        if answer.is_icmp_error() && !self.icmp_budget.take(now) {
+        if answer.is_icmp_error() && !self.icmp_budget.take(now, ICMP_ERRORS_PER_SECOND) {
             return;
         }
         let Some(mut frame) = self.pool.take() else {
@@ -318,4 +357,16 @@ fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
     for (to, from) in bytes.iter_mut().zip(addresses) {
         *to = from;
     }
+}
+
+/// The addresses and protocol of a fragment, whose ports are not known.
+fn fragment_tuple(headers: &Headers) -> Option<FlowTuple> {
+    let Transport::Fragment(fragment) = headers.transport else { return None };
+    Some(FlowTuple {
+        source: headers.source()?,
+        destination: headers.destination()?,
+        protocol: fragment.protocol,
+        src_port: 0,
+        dst_port: 0,
+    })
 }

@@ -233,6 +233,7 @@ impl<P: Port> Worker<P> {
             if let Access::Deny(denial) =
                 access(table, &ends, connection.flow.protocol, policy_port)
             {
+                self.hits.denied(denial.cause);
                 return Verdict::Drop(denied(denial.explicit));
             }
         }
@@ -240,7 +241,10 @@ impl<P: Port> Worker<P> {
         if found.direction == Direction::Original {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
+                Access::Deny(denial) => {
+                    self.hits.denied(denial.cause);
+                    return Verdict::Drop(denied(denial.explicit));
+                }
                 Access::Inspect(_) if connection.stream.is_none() => {
                     // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
@@ -295,11 +299,13 @@ impl<P: Port> Worker<P> {
         // A pod that talks to itself through a service has the loopback address as its source; its port stays.
         let source = connection.opener();
         let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
-        let access = access(table, &ends, flow.protocol, connection.policy_port);
+        let policy_port = connection.policy_port;
+        let access = access(table, &ends, flow.protocol, policy_port);
         connection.judgement = judgement(world, &ends, access);
+        self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
-            self.tell_verdict(table, &flow, &ends, access, flags, now);
+            self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         }
         Ok(())
     }
@@ -334,8 +340,9 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &flow);
         let access = access(table, &ends, flow.protocol, policy_port);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
-        self.tell_verdict(table, &flow, &ends, access, flags, now);
+        self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         if let Access::Deny(denial) = access {
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         if matches!(access, Access::Resolve(_)) {
@@ -359,6 +366,7 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(DropReason::PolicyDenied);
         }
         let (port, wanted) = connection.way(Direction::Original);
+        self.count_grounds(access);
         match self.connections.insert(connection, now) {
             Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
             Some(id) => {
@@ -437,7 +445,8 @@ impl<P: Port> Worker<P> {
             }
         }
         if let Access::Deny(denial) = forth {
-            self.tell_verdict(table, &flow, &ends, forth, flags, now);
+            self.tell_verdict(table, &flow, &ends, forth, (flags, flow.dst_port), now);
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         let connection = Connection {
@@ -464,6 +473,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
+        self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
             Some(_) => forward(world, port, headers, tuple, wanted),
             None => Verdict::Drop(DropReason::ConnectionTableFull),
@@ -528,6 +538,13 @@ impl<P: Port> Worker<P> {
         drop(self.connections.remove(id));
     }
 
+    /// Counts a connection for the rules that let it pass, if it may.
+    fn count_grounds(&mut self, access: Access) {
+        if let Some(grounds) = access.grounds() {
+            self.hits.connection(&grounds);
+        }
+    }
+
     /// Tells of a verdict on a connection.
     fn tell_verdict(
         &mut self,
@@ -535,9 +552,10 @@ impl<P: Port> Worker<P> {
         flow: &FlowTuple,
         ends: &Ends,
         access: Access,
-        flags: TcpFlags,
+        (flags, policy_port): (TcpFlags, u16),
         now: Tick,
     ) {
+        let icmp = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
         let event = |happening| FlowEvent {
             tick: now,
             epoch: table.epoch(),
@@ -545,6 +563,7 @@ impl<P: Port> Worker<P> {
             source: ends.source.identity,
             destination: ends.destination.identity,
             flags,
+            icmp_type: u8::try_from(policy_port).ok().filter(|_| icmp),
             happening,
         };
         let (grounds, denial) = match access {

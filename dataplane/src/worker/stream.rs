@@ -13,7 +13,9 @@ use parser::{
     rewrite::{self, TcpEdit},
     tcp::{SeqNumber, TcpFlags},
 };
-use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
+use policy_table::{
+    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
+};
 
 use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict};
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
+    hits::Hits,
     inspect::{
         Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
     },
@@ -149,6 +152,7 @@ struct PolicyJudge<'a> {
     access: Access,
     scratch: &'a mut HttpScratch,
     reporting: &'a Reporting,
+    hits: &'a mut Hits,
     flow: FlowTuple,
     source: Identity,
     destination: Identity,
@@ -162,7 +166,7 @@ impl<'a> PolicyJudge<'a> {
         table: &'a Table,
         connection: &Connection,
         scratch: &'a mut HttpScratch,
-        reporting: &'a Reporting,
+        (reporting, hits): (&'a Reporting, &'a mut Hits),
         now: Tick,
     ) -> Self {
         let judgement = &connection.judgement;
@@ -171,6 +175,7 @@ impl<'a> PolicyJudge<'a> {
             access: judgement.access,
             scratch,
             reporting,
+            hits,
             flow: connection.flow,
             source: judgement.source.identity,
             destination: judgement.destination.identity,
@@ -214,9 +219,18 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, cause) = match verdict {
-            HttpVerdict::Allow { egress, ingress, .. } => (true, ingress.or(egress)),
-            HttpVerdict::Deny { cause, .. } => (false, Some(cause)),
+        let (allowed, direction, cause) = match verdict {
+            HttpVerdict::Allow { egress, ingress, .. } => {
+                self.hits.request(egress, ingress);
+                let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
+                let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
+                let (direction, cause) = told.unzip();
+                (true, direction, cause)
+            }
+            HttpVerdict::Deny { direction, cause } => {
+                self.hits.denied(cause);
+                (false, Some(direction), Some(cause))
+            }
         };
         if allowed {
             self.requests.allowed += 1;
@@ -226,7 +240,7 @@ impl Judge for PolicyJudge<'_> {
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
         if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, text, cause });
+            self.tell(Happening::Request { allowed, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
     }
@@ -246,6 +260,7 @@ impl PolicyJudge<'_> {
             source: self.source,
             destination: self.destination,
             flags: TcpFlags::NONE,
+            icmp_type: None,
             happening,
         };
         if self.reporting.events.push(event).is_err() {
@@ -312,8 +327,8 @@ impl<P: Port> Worker<P> {
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
-        let mut judge =
-            PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+        let reports = (&self.reporting, &mut self.hits);
+        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
         let mut sink =
             FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
         let disposition = match &mut connection.stream {
@@ -369,8 +384,8 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
-            let mut judge =
-                PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+            let reports = (&self.reporting, &mut self.hits);
+            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
             let mut sink =
                 FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
             let Some(stream) = connection.stream.as_mut() else { continue };

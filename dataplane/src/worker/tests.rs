@@ -77,6 +77,7 @@ impl Rig {
         let reporting = Reporting {
             events: Arc::new(ArrayQueue::new(64)),
             observers: Arc::new(Observers::default()),
+            hits: crossbeam::channel::unbounded().0,
         };
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
@@ -119,7 +120,8 @@ impl Rig {
         );
         let views = views.collect();
         let gateways = vec![ip("10.0.0.254"), ip("fd00::fe")];
-        self.worker.world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        let world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        self.worker.take_up(world);
     }
 
     /// Sends a frame into a port and takes a turn; what came out, by port.

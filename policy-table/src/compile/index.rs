@@ -61,12 +61,19 @@ impl<T: Default> ByLabel<T> {
 
 /// Identities by their labels.
 #[derive(Debug, Default)]
-pub(super) struct LabelIndex {
+pub(crate) struct LabelIndex {
     everyone: RoaringBitmap,
     labels: ByLabel<RoaringBitmap>,
 }
 
 impl LabelIndex {
+    /// The index of a whole table's identities.
+    pub(crate) fn of<'r>(records: impl IntoIterator<Item = &'r IdentityRecord>) -> Self {
+        let mut index = Self::default();
+        records.into_iter().for_each(|record| index.add(record));
+        index
+    }
+
     pub(super) fn add(&mut self, record: &IdentityRecord) {
         let number = record.identity.number();
         self.everyone.insert(number);
@@ -119,7 +126,7 @@ impl LabelIndex {
         all
     }
 
-    pub(super) fn select(&self, selector: &Selector) -> RoaringBitmap {
+    pub(crate) fn select(&self, selector: &Selector) -> RoaringBitmap {
         let mut found: Option<RoaringBitmap> = None;
         for requirement in selector.requirements() {
             let set = self.meet(requirement);

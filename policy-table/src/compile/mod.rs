@@ -12,7 +12,7 @@
 //! Invariants: an identity nobody could name is in no set but `All`; a table that has left is never changed.
 
 mod census;
-mod index;
+pub(crate) mod index;
 mod objects;
 mod peers;
 mod rules;

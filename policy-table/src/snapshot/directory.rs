@@ -77,6 +77,13 @@ impl Directory {
         }
     }
 
+    /// Whether a file of this name is part of a snapshot.
+    pub fn holds(path: &Path) -> bool {
+        let ends = path.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known));
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        ends && !hidden
+    }
+
     /// Reads every file; only those with a new text are taken apart.
     ///
     /// # Errors
@@ -116,7 +123,7 @@ impl Directory {
         let mut refusals = Vec::new();
         paths.append(&mut self.unread);
         for path in paths {
-            if !is_wanted(&path) || !path.is_file() {
+            if !Self::holds(&path) || !path.is_file() {
                 if self.newest.remove(&path).is_some() {
                     self.stale.insert(path);
                 }
@@ -250,13 +257,6 @@ impl Object {
             _ => false,
         }
     }
-}
-
-/// Whether a file of this name is part of a snapshot.
-fn is_wanted(path: &Path) -> bool {
-    let ends = path.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known));
-    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-    ends && !hidden
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
