@@ -79,6 +79,11 @@ impl HttpRules {
         self.automaton.get_or_init(|| Automaton::of(&self.rules));
     }
 
+    /// The rules, in order.
+    pub(crate) fn rules(&self) -> &[HttpRule] {
+        &self.rules
+    }
+
     pub(crate) fn rule(&self, place: u32) -> Option<&HttpRule> {
         self.rules.get(usize::try_from(place).ok()?)
     }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod compiled;
 mod diff;
 mod explain;
 mod http;

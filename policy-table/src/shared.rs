@@ -111,7 +111,7 @@ pub(crate) struct Shards<E> {
 impl<E> Default for Shards<E> {
     fn default() -> Self {
         Self {
-            shards: vec![Arc::new(HashTable::new()); SHARDS],
+            shards: std::iter::repeat_n(Arc::new(HashTable::new()), SHARDS).collect(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -130,6 +130,13 @@ impl<E> Shards<E> {
         let hash = self.hasher.hash_one(key);
         let found = self.shards.get(shard(hash))?.find(hash, |(_, entry)| is(entry))?;
         Some(&found.1)
+    }
+}
+
+impl<E> Shards<E> {
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
+        self.shards.iter().flat_map(|shard| shard.iter()).map(|(_, entry)| entry)
     }
 }
 

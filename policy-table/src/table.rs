@@ -170,7 +170,7 @@ pub(crate) enum PortMap {
 }
 
 impl PortMap {
-    fn slot(&self, port: u16) -> Option<u32> {
+    pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
             Self::Paged(pages) => {
@@ -178,6 +178,24 @@ impl PortMap {
                 pages.get(usize::from(high))?.get(usize::from(low)).copied()
             }
         }
+    }
+}
+
+impl PortMap {
+    /// The slots, each from the port where it begins.
+    pub(crate) fn runs(&self) -> Vec<(u16, u32)> {
+        let mut runs: Vec<(u16, u32)> = Vec::new();
+        let ports = match self {
+            Self::Uniform(_) => 0..=0,
+            Self::Paged(_) => 0..=u16::MAX,
+        };
+        for port in ports {
+            let slot = self.slot(port).unwrap_or(u32::MAX);
+            if runs.last().is_none_or(|(_, last)| *last != slot) {
+                runs.push((port, slot));
+            }
+        }
+        runs
     }
 }
 
@@ -371,6 +389,13 @@ impl Table {
             self.endpoint(*index).is_some_and(|own| own.namespace == namespace && own.name == name)
         };
         self.by_name.find(&(namespace, name), is).copied()
+    }
+
+    /// Gives addresses to the node: it is `host`, whoever else has them.
+    pub(crate) fn set_hosts(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            self.prefixes.exact.set(*address, Some(Identity::HOST));
+        }
     }
 
     /// Adds an endpoint without sides.

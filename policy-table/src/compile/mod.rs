@@ -37,6 +37,7 @@ use rules::Rules;
 use services::Services;
 use sets::Sets;
 use sides::{SidesOf, Workshop};
+pub(crate) use sweep::pages;
 
 impl Table {
     /// Compiles a snapshot. `identities` must live as long as the daemon, so that numbers stay.
@@ -54,6 +55,13 @@ impl Table {
         *identities = compiler.identities;
         table
     }
+}
+
+/// The addresses that serve the Kubernetes API.
+pub(crate) fn api_servers(snapshot: &Snapshot) -> BTreeSet<std::net::IpAddr> {
+    let mut objects = Objects::default();
+    snapshot.slices.iter().cloned().map(Object::Slice).for_each(|slice| objects.insert(&slice));
+    objects.api_servers()
 }
 
 /// Compiles again and again, each time only what changed.

@@ -179,7 +179,7 @@ impl Peers {
     }
 
     /// An identity is born: it enters every atom that means it.
-    pub(super) fn born(&mut self, record: &IdentityRecord, cluster: Cluster<'_>, sets: &mut Sets) {
+    pub(super) fn born(&self, record: &IdentityRecord, cluster: Cluster<'_>, sets: &mut Sets) {
         let number = record.identity.number();
         for atom in self.selectors.candidates(&record.labels) {
             let known = self.peers.get(&atom);
@@ -197,7 +197,7 @@ impl Peers {
     }
 
     /// An identity died: it leaves every atom.
-    pub(super) fn died(&mut self, record: &IdentityRecord, sets: &mut Sets) {
+    pub(super) fn died(&self, record: &IdentityRecord, sets: &mut Sets) {
         let number = record.identity.number();
         let candidates = self.selectors.candidates(&record.labels);
         for atom in candidates.iter().chain(&self.outside).chain(&self.roles) {

@@ -229,26 +229,55 @@ struct Slots {
 }
 
 /// Runs of ports, each from its border to the next, as pages; equal pages are one.
-fn pages(runs: &[(u16, u32)]) -> PortMap {
+pub(crate) fn pages(runs: &[(u16, u32)]) -> PortMap {
     if let [(_, only)] = runs {
         return PortMap::Uniform(*only);
     }
-    let mut known: HashMap<[u32; 256], Arc<[u32; 256]>> = HashMap::new();
+    // A page without a border in it holds one slot: only the others are filled port by port.
+    let mut even: HashMap<u32, Arc<[u32; 256]>> = HashMap::new();
+    let mut odd: HashMap<[u32; 256], Arc<[u32; 256]>> = HashMap::new();
     let mut rest = runs.iter().peekable();
-    let mut current = 0;
-    let mut next = |port: u16| {
-        while let Some((_, slot)) = rest.next_if(|(border, _)| *border <= port) {
+    let mut current = u32::MAX;
+    let top = std::array::from_fn(|high| {
+        let first = u16::try_from(high.saturating_mul(256)).unwrap_or(u16::MAX);
+        let last = first | 0xff;
+        while let Some((_, slot)) = rest.next_if(|(border, _)| *border <= first) {
             current = *slot;
         }
-        current
-    };
-    let top = std::array::from_fn(|high| {
+        if rest.peek().is_none_or(|(border, _)| *border > last) {
+            return Arc::clone(even.entry(current).or_insert_with(|| Arc::new([current; 256])));
+        }
         let page: [u32; 256] = std::array::from_fn(|low| {
-            let port =
-                u16::try_from(high.saturating_mul(256).saturating_add(low)).unwrap_or(u16::MAX);
-            next(port)
+            let port = first | u16::try_from(low).unwrap_or(u16::MAX);
+            while let Some((_, slot)) = rest.next_if(|(border, _)| *border <= port) {
+                current = *slot;
+            }
+            current
         });
-        Arc::clone(known.entry(page).or_insert_with(|| Arc::new(page)))
+        Arc::clone(odd.entry(page).or_insert_with(|| Arc::new(page)))
     });
     PortMap::Paged(Box::new(top))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pages_hold_the_slot_of_the_last_border(
+            borders in prop::collection::btree_map(any::<u16>(), 0_u32..5, 0..9), first in 0_u32..5,
+        ) {
+            let mut borders = borders;
+            borders.insert(0, first);
+            let runs: Vec<(u16, u32)> = borders.iter().map(|(port, slot)| (*port, *slot)).collect();
+            let read = pages(&pages(&runs).runs());
+            for port in 0..=u16::MAX {
+                let wanted = borders.range(..=port).next_back().map(|(_, slot)| *slot);
+                prop_assert_eq!(read.slot(port), wanted, "{}", port);
+            }
+        }
+    }
 }
