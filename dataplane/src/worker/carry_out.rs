@@ -5,7 +5,7 @@ use parser::{
     ethernet::MacAddress,
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    rewrite,
+    ipv4, ipv6, rewrite, tcp,
 };
 
 use super::{
@@ -61,17 +61,27 @@ impl<P: Port> Worker<P> {
     ) {
         match verdict {
             Verdict::Follow { found, port: to, rewrite } => {
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
                 self.follow(found, headers, &frame, now);
                 let verdict = Verdict::Forward { port: to, rewrite };
                 self.carry_out(world, port, headers, verdict, frame, now);
             }
             Verdict::Forward { port: to, rewrite: wanted } => {
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),
                     Err(reason) => self.discard(Verdict::Drop(reason), frame),
                 }
             }
-            Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
+            Verdict::Inspect(found) => {
+                let way = self
+                    .connections
+                    .connection(found.id)
+                    .map(|connection| connection.way(found.direction));
+                let to = way.map_or(port, |(to, _)| to);
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
+                self.inspect(world, found, headers, frame, now)
+            }
             Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
                 Ok(()) => self.transmit(world, to, frame),
                 Err(reason) => self.discard(Verdict::Drop(reason), frame),
@@ -128,7 +138,8 @@ impl<P: Port> Worker<P> {
     /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
     /// rest to hardware that does not exist here (CHECKSUM_PARTIAL). Nobody downstream could tell, so it is completed first.
     pub(super) fn complete_checksum(frame: &mut Frame, headers: &Headers) {
-        let _was_partial = checksum::complete_partial(frame.bytes_mut(), headers);
+        let (first, rest) = frame.parts_mut();
+        let _was_partial = checksum::complete_partial_parts(first, rest, headers);
     }
 
     /// Ends a packet that goes nowhere.
@@ -205,8 +216,9 @@ impl<P: Port> Worker<P> {
         let Some(view) = world.port(to) else {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
-        let target =
-            Headers::parse(frame.bytes()).ok().and_then(|headers| headers.network.destination());
+        let target = Headers::parse_first(frame.bytes(), frame.len())
+            .ok()
+            .and_then(|headers| headers.network.destination());
         if let (Some(target), Some(mut question)) = (target, self.pool.take()) {
             match reply::solicit(world, view, target, question.room_mut()) {
                 Some(len) => {
@@ -290,6 +302,31 @@ impl<P: Port> Worker<P> {
     }
 }
 
+/// Lowers what a SYN announces to what fits both links, so that ends with different MTUs never send what must be refused. Returns
+/// the headers as they are then.
+fn fit_mss(
+    world: &World,
+    (from, to): (PortId, PortId),
+    frame: &mut Frame,
+    headers: &Headers,
+) -> Headers {
+    let mut headers = *headers;
+    if headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
+        let mtu = |port| world.port(port).map_or(usize::MAX, |view| view.mtu);
+        // RFC 9293 §3.7.1: the MSS counts neither IP nor TCP options, only the fixed headers.
+        let fixed = if headers.source().is_some_and(|source| source.is_ipv4()) {
+            ipv4::MIN_HEADER_LEN
+        } else {
+            ipv6::HEADER_LEN
+        } + tcp::MIN_HEADER_LEN;
+        let fits = mtu(from).min(mtu(to)).saturating_sub(fixed);
+        let limit = u16::try_from(fits).unwrap_or(u16::MAX);
+        // Options that cannot be read stay as they are: the receiver, or the stream engine, decides about them.
+        let _malformed = rewrite::limit_mss(frame.bytes_mut(), &mut headers, limit);
+    }
+    headers
+}
+
 /// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
 /// padding of the last link.
 pub(super) fn route(
@@ -298,7 +335,7 @@ pub(super) fn route(
     wanted: Option<&FlowTuple>,
 ) -> Result<(), DropReason> {
     let mut headers = *headers;
-    frame.set_len(headers.packet_end());
+    cut_padding(frame, &headers);
     let bytes = frame.bytes_mut();
     if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
         let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
@@ -328,7 +365,7 @@ fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), D
     let Some(error) = headers.icmp_error() else { return Err(DropReason::UnrelatedIcmpError) };
     let (is, wanted) = (error.quote.tuple, &quoted.tuple);
     let mut headers = *headers;
-    frame.set_len(headers.packet_end());
+    cut_padding(frame, &headers);
     let bytes = frame.bytes_mut();
     let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
     if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
@@ -349,6 +386,13 @@ fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), D
     }
     rewrite::decrement_hop_limit(bytes, &mut headers)?;
     Ok(())
+}
+
+/// Takes off what the last link put behind a short packet. A chain has nothing there (`Worker::process`).
+fn cut_padding(frame: &mut Frame, headers: &Headers) {
+    if !frame.is_chain() {
+        frame.set_len(headers.packet_end());
+    }
 }
 
 /// Writes the hardware addresses of the next link.

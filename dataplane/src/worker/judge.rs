@@ -262,11 +262,12 @@ impl<P: Port> Worker<P> {
         if let Some(flags) = flags {
             connection.phase = connection.phase.after(flags, found.direction);
         }
+        let (port, wanted) = connection.way(found.direction);
         if connection.stream.is_some() {
-            return Verdict::Inspect(found);
+            // The engine must not note bytes that then do not pass.
+            return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
         }
         let follows = connection.shadow.is_some();
-        let (port, wanted) = connection.way(found.direction);
         let verdict = forward(world, port, headers, tuple, wanted);
         if follows { followed(verdict, found) } else { verdict }
     }
@@ -626,11 +627,18 @@ fn forward(
     if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
-    let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
-        return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
-    }
-    Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+    too_big(world, port, headers)
+        .unwrap_or(Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) })
+}
+
+/// The verdict on a packet that the link behind `port` cannot carry.
+fn too_big(world: &World, port: PortId, headers: &Headers) -> Option<Verdict> {
+    let Some(view) = world.port(port) else { return Some(Verdict::Drop(DropReason::PortGone)) };
+    headers
+        .network
+        .packet_len()
+        .is_none_or(|length| length > view.mtu)
+        .then_some(Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu }))
 }
 
 /// Forwards under the eyes of the connection's shadow.

@@ -8,6 +8,7 @@ pub mod carry_out;
 pub mod clock;
 pub mod handoff;
 pub mod judge;
+mod linear;
 pub mod neighbour;
 pub mod ports;
 pub mod stream;
@@ -30,6 +31,7 @@ use policy_table::HttpScratch;
 use crate::{
     connection::{self, ConnectionId, Connections},
     counters::Counters,
+    drop_reason::DropReason,
     flow::FlowEvent,
     hits::Hits,
     inspect,
@@ -165,6 +167,8 @@ pub struct Worker<P> {
     limits: inspect::Limits,
     scratch: HttpScratch,
     outbox: stream::Outbox,
+    linear: linear::Linear,
+    workbench: linear::Workbench,
     counters: Counters,
     hits: Hits,
     workers: Vec<Arc<Inbox>>,
@@ -197,6 +201,8 @@ impl<P: Port> Worker<P> {
             limits: inspect::Limits::default(),
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
+            linear: linear::Linear::default(),
+            workbench: linear::Workbench::default(),
             counters: Counters::default(),
             hits: Hits::new(None),
             workers,
@@ -244,8 +250,8 @@ impl<P: Port> Worker<P> {
             ) else {
                 continue;
             };
+            progress = Progress::Worked;
             while let Some(frame) = self.batch.pop_front() {
-                progress = Progress::Worked;
                 self.counters.received += 1;
                 self.process(&world, port, frame, false, now);
             }
@@ -271,7 +277,13 @@ impl<P: Port> Worker<P> {
 
     /// One packet: read, judged, carried out.
     fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
-        let verdict = match Headers::parse(frame.bytes()) {
+        // All headers lie in the first chunk, or the packet is malformed.
+        let length = frame.len();
+        let verdict = match Headers::parse_first(frame.bytes(), length) {
+            // Only a link's shortest frames are padded.
+            Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
+                Verdict::Drop(DropReason::InvalidPacket)
+            }
             Ok(headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
@@ -307,7 +319,7 @@ impl<P: Port> Worker<P> {
             }
             Command::RemovePort { port, back } => {
                 for frame in self.ports.forget_waiting(port) {
-                    self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
+                    self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
                 if let Some((sockets, fd)) = self.ports.remove(port) {
