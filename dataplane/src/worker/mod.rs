@@ -319,7 +319,8 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn obey(&mut self, command: Command<P>, rest: &Rest) {
+    /// Does what the control thread says, between two turns; [`Command::Stop`] is for [`Worker::run`].
+    pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
                 self.take_up(Arc::clone(&world));
