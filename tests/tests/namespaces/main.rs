@@ -13,6 +13,7 @@ use anyhow::Result;
 
 mod connectivity;
 mod crash;
+mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
@@ -78,6 +79,7 @@ fn cases() -> Vec<Case> {
         internet::cases(),
         crash::cases(),
         uplink::cases(),
+        fragments::cases(),
         load::cases(),
     ]
     .into_iter()
