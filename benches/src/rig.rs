@@ -138,6 +138,7 @@ pub(crate) fn worker(
     let reporting = Reporting {
         events: Arc::new(ArrayQueue::new(64)),
         observers: Arc::new(Observers::default()),
+        hits: crossbeam::channel::unbounded().0,
     };
     let pool = Pool::new(Arc::clone(frames));
     let mut worker = Worker::new(id, Clock::start(), pool, inboxes, reporting);

@@ -51,6 +51,7 @@ fn connection(number: u32) -> Connection {
             destination_port: PortId(1),
         },
         stream: None,
+        shadow: None,
         wake: None,
     }
 }

@@ -86,6 +86,15 @@ pub fn solicit(world: &World, view: &PortView, target: IpAddr, out: &mut [u8]) -
     }
 }
 
+/// Writes the news that `gateway` is where we are on this port into `out`; its length. Whoever asked in vain while nobody answered
+/// waits up to a second before it asks again (RFC 5227 §3, Linux's `retrans_time_ms`); the news ends that wait.
+pub fn announce(view: &PortView, gateway: IpAddr, out: &mut [u8]) -> Option<usize> {
+    match gateway {
+        IpAddr::V4(gateway) => Arp::request(view.mac, gateway, gateway).emit(out).ok(),
+        IpAddr::V6(gateway) => answer::router_announcement(gateway, view.mac, out).ok(),
+    }
+}
+
 /// Our link-local address on a port (RFC 4291 appendix A).
 fn link_local(mac: MacAddress) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.octets();

@@ -175,6 +175,11 @@ impl World {
         port.endpoint.is_some() && table.endpoint_of(address) == port.endpoint
     }
 
+    /// The node's addresses towards the pods.
+    pub fn gateways(&self) -> &[IpAddr] {
+        &self.gateways
+    }
+
     /// The node's address towards the pods, of the same family as `other`.
     pub fn gateway_like(&self, other: IpAddr) -> Option<IpAddr> {
         self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == other.is_ipv4())

@@ -224,6 +224,27 @@ pub fn neighbour_advertisement(
         (ipv6.source, source_mac.unwrap_or(headers.ethernet.source), ndp::FLAG_SOLICITED)
     };
     let router = if is_router { ndp::FLAG_ROUTER } else { 0 };
+    advertise((target, mac), (destination, destination_mac), router | solicited, out)
+}
+
+/// Tells everybody on a link, unasked, that the router's address `target` is at `mac` (RFC 4861 §7.2.6).
+///
+/// # Errors
+/// As for [`IcmpPacket::emit`].
+pub fn router_announcement(
+    target: Ipv6Addr,
+    mac: MacAddress,
+    out: &mut [u8],
+) -> Result<usize, EmitError> {
+    advertise((target, mac), (ALL_NODES, ALL_NODES_MAC), ndp::FLAG_ROUTER, out)
+}
+
+fn advertise(
+    (target, mac): (Ipv6Addr, MacAddress),
+    (destination, destination_mac): (Ipv6Addr, MacAddress),
+    flags: u8,
+    out: &mut [u8],
+) -> Result<usize, EmitError> {
     let envelope = Envelope {
         source_mac: mac,
         destination_mac,
@@ -233,7 +254,7 @@ pub fn neighbour_advertisement(
         traffic_class: 0,
     };
     let body = ndp::target_and_link_layer(target, ndp::OPTION_TARGET_LINK_LAYER, mac);
-    let word = [router | solicited | ndp::FLAG_OVERRIDE, 0, 0, 0];
+    let word = [flags | ndp::FLAG_OVERRIDE, 0, 0, 0];
     IcmpPacket { envelope, icmp_type: ndp::NEIGHBOUR_ADVERTISEMENT, code: 0, word, body: &body }
         .emit(out)
 }

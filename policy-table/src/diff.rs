@@ -25,6 +25,8 @@ pub enum Fate {
     Passes,
     /// It passes, as far as its requests do.
     Inspected,
+    /// It passes, as far as its DNS queries do.
+    Resolved,
     /// It is dropped; for a request, answered 403.
     Denied,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Fate {
         out.write_str(match self {
             Self::Passes => "allowed",
             Self::Inspected => "inspected",
+            Self::Resolved => "DNS queries judged",
             Self::Denied => "denied",
         })
     }
@@ -183,6 +186,7 @@ fn fate(access: &Access) -> Fate {
         Access::Allow(_) => Fate::Passes,
         Access::Deny(_) => Fate::Denied,
         Access::Inspect(_) => Fate::Inspected,
+        Access::Resolve(_) => Fate::Resolved,
     }
 }
 
@@ -287,7 +291,7 @@ fn samples(snapshots: &[&Snapshot]) -> Vec<Sample> {
         {
             let Ports::AnyOf(ports) = &clause.ports else { continue };
             for rule in
-                ports.iter().filter_map(|port| port.http.as_ref()).flat_map(|rules| rules.iter())
+                ports.iter().filter_map(|port| port.l7.http()).flat_map(|rules| rules.iter())
             {
                 let of = |pattern: &Option<Pattern>, first, otherwise: &str| match pattern {
                     Some(pattern) => Shape::of(pattern)?.sample(first),

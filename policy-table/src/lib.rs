@@ -17,6 +17,8 @@ mod http;
 mod identity;
 pub mod label;
 mod lint;
+mod listing;
+mod names;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
@@ -29,10 +31,12 @@ pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use lint::{Finding, lint};
+pub use listing::{Listed, ListedHttp, SelectorUse, rules, selectors};
+pub use names::Names;
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
 pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
 pub use verdict::{
-    Access, Cause, Denial, EndpointIndex, Flow, Grounds, HeaderFields, HttpAccess, HttpRequest,
-    HttpVerdict, MatchType, Peer, RuleId,
+    Access, Cause, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds, HeaderFields,
+    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId,
 };

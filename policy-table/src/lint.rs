@@ -198,7 +198,7 @@ impl<'s> Linting<'s> {
                         self.find(Severity::Warning, "no-such-service", at(), message, "");
                     }
                 }
-                Peer::Entity(_) => {}
+                Peer::Entity(_) | Peer::Name(_) => {}
             }
         }
     }
@@ -246,9 +246,7 @@ impl<'s> Linting<'s> {
         }
         // The same HTTP rules hang on every port of an item.
         let mut seen: HashSet<&HttpRule> = HashSet::new();
-        for http in
-            rules.iter().filter_map(|rule| rule.http.as_ref()).flat_map(|rules| rules.iter())
-        {
+        for http in rules.iter().filter_map(|rule| rule.l7.http()).flat_map(|rules| rules.iter()) {
             if seen.insert(http) {
                 self.http(&at(), http);
             }

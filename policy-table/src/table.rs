@@ -19,11 +19,13 @@ use roaring::RoaringBitmap;
 use crate::http::{HttpRules, HttpScratch, holds};
 use crate::identity::Identity;
 use crate::label::Labels;
+use crate::names::{NameIndex, Names};
+use crate::rule::name::NamePattern;
 use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
-    Access, Cause, CauseKind, Denial, EndpointIndex, Flow, Grounds, HttpAccess, HttpRequest,
-    HttpVerdict, MatchType, Peer, RuleId,
+    Access, Cause, CauseKind, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds,
+    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId,
 };
 
 /// How policies are enforced on endpoints that no policy selects (Cilium's `--enable-policy`).
@@ -119,6 +121,12 @@ impl IdentitySet {
             Self::These(set) => set.contains(identity.number()),
         }
     }
+
+    /// Whoever it is of a peer's identity and those of its names.
+    fn find(&self, peer: Identity, names: &Names) -> Option<Identity> {
+        let named = || names.iter().find(|name| self.contains(*name));
+        if self.contains(peer) { Some(peer) } else { named() }
+    }
 }
 
 /// One endpoint's policy in one direction; endpoints under the same rules share it.
@@ -127,6 +135,8 @@ pub(crate) struct Side {
     pub(crate) enforced: bool,
     pub(crate) maps: [PortMap; 6],
     pub(crate) slots: Vec<Slot>,
+    /// The names that its rules allow, so that the others need not be learned.
+    pub(crate) names: IdentitySet,
 }
 
 /// Ports of one protocol to slots.
@@ -157,6 +167,9 @@ pub(crate) struct Slot {
     pub(crate) allowed: IdentitySet,
     pub(crate) inspected: IdentitySet,
     pub(crate) http: Option<PortHttp>,
+    /// With whom DNS is looked into.
+    pub(crate) resolved: IdentitySet,
+    pub(crate) dns: Option<PortDns>,
     /// The clauses the sets were made of, most specific first, to say which one decided.
     pub(crate) clauses: Vec<SlotClause>,
 }
@@ -175,12 +188,20 @@ pub(crate) struct SlotClause {
 pub(crate) struct PortHttp {
     pub(crate) rules: Arc<HttpRules>,
     /// For each of the rules, for whom it holds and who wrote it.
-    pub(crate) groups: Vec<HttpGroup>,
+    pub(crate) groups: Vec<RuleGroup>,
 }
 
-/// Equal HTTP rules of one slot.
+/// The DNS rules of a slot.
 #[derive(Debug)]
-pub(crate) struct HttpGroup {
+pub(crate) struct PortDns {
+    pub(crate) names: Arc<NameIndex>,
+    /// For each of the names, for whom it holds and who wrote it.
+    pub(crate) groups: Vec<RuleGroup>,
+}
+
+/// Equal HTTP or DNS rules of one slot.
+#[derive(Debug)]
+pub(crate) struct RuleGroup {
     pub(crate) peers: IdentitySet,
     pub(crate) sources: Vec<(IdentitySet, RuleId)>,
 }
@@ -241,6 +262,9 @@ pub struct Table {
     pub(crate) services: Vec<Service>,
     pub(crate) sides: Vec<Side>,
     pub(crate) rules: Vec<RuleOrigin>,
+    /// Every pattern of `toFQDNs`, and its identity at the same place.
+    pub(crate) names: NameIndex,
+    pub(crate) name_identities: Vec<Identity>,
 }
 
 /// What one direction says.
@@ -248,6 +272,7 @@ enum Answer {
     Allow(Cause),
     Deny(Denial),
     Inspect(Cause),
+    Resolve(Cause),
 }
 
 impl Table {
@@ -296,6 +321,11 @@ impl Table {
         &self.rules
     }
 
+    /// Every pattern of `toFQDNs` with its identity.
+    pub fn names(&self) -> impl Iterator<Item = (Identity, &NamePattern)> {
+        self.name_identities.iter().copied().zip(self.names.patterns())
+    }
+
     /// Where a rule was written.
     pub fn rule(&self, rule: RuleId) -> Option<&RuleOrigin> {
         self.rules.get(rule.position())
@@ -305,6 +335,13 @@ impl Table {
     ///
     /// A side without an endpoint is not asked: its policy is another node's business, or nobody's.
     pub fn judge(&self, flow: &Flow) -> Access {
+        self.judge_named(flow, &Names::NONE)
+    }
+
+    /// The same, for a destination outside the cluster that the source knows by these names ([`Table::names_of`]).
+    pub fn judge_named(&self, flow: &Flow, names: &Names) -> Access {
+        let named = flow.destination.endpoint.is_none() && flow.destination.identity.is_outside();
+        let names = if named { *names } else { Names::NONE };
         let sides_of =
             |peer: Peer| peer.endpoint.and_then(|index| self.sides_of.get(index.position()));
         let (source, destination) = (sides_of(flow.source), sides_of(flow.destination));
@@ -315,19 +352,33 @@ impl Table {
         }
         let (mut egress, mut ingress) = (None, None);
         let (mut inspect_egress, mut inspect_ingress) = (false, false);
+        let mut resolve = None;
         if let Some(sides) = source {
-            match self.answer(sides.egress, Direction::Egress, flow.destination.identity, flow) {
+            let peer = flow.destination.identity;
+            match self.answer(sides.egress, Direction::Egress, peer, &names, flow) {
                 Answer::Allow(cause) => egress = Some(cause),
                 Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
+                Answer::Resolve(cause) => (egress, resolve) = (Some(cause), Some(cause)),
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
         if let Some(sides) = destination {
-            match self.answer(sides.ingress, Direction::Ingress, flow.source.identity, flow) {
+            let peer = flow.source.identity;
+            match self.answer(sides.ingress, Direction::Ingress, peer, &Names::NONE, flow) {
                 Answer::Allow(cause) => ingress = Some(cause),
                 Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
+                // Rules about names are read on egress only.
+                Answer::Resolve(cause) => return Access::Deny(unclear(Direction::Ingress, cause)),
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
+        }
+        if let Some(cause) = resolve {
+            if inspect_ingress {
+                return Access::Deny(unclear(Direction::Egress, cause));
+            }
+            let grounds = Grounds { egress, ingress };
+            let destination = flow.destination.identity;
+            return Access::Resolve(DnsAccess { epoch: self.epoch, grounds, destination, names });
         }
         if inspect_egress || inspect_ingress {
             let epoch = self.epoch;
@@ -337,13 +388,23 @@ impl Table {
                 ingress,
                 inspect_egress,
                 inspect_ingress,
+                destination: flow.destination.identity,
+                names,
             });
         }
         Access::Allow(Grounds { egress, ingress })
     }
 
-    fn answer(&self, side: u32, direction: Direction, peer: Identity, flow: &Flow) -> Answer {
+    fn answer(
+        &self,
+        side: u32,
+        direction: Direction,
+        peer: Identity,
+        names: &Names,
+        flow: &Flow,
+    ) -> Answer {
         let cause = |slot, kind| Cause { side, slot, peer, kind };
+        let by = |slot, kind, peer| Cause { side, slot, peer, kind };
         let deny = |slot, kind, explicit| {
             Answer::Deny(Denial { direction, explicit, cause: cause(slot, kind) })
         };
@@ -360,12 +421,101 @@ impl Table {
         };
         if slot.denied.contains(peer) {
             deny(number, CauseKind::Denied, true)
-        } else if slot.inspected.contains(peer) {
-            Answer::Inspect(cause(number, CauseKind::Inspected))
-        } else if slot.allowed.contains(peer) {
-            Answer::Allow(cause(number, CauseKind::Allowed))
         } else {
-            deny(number, CauseKind::NoRule, false)
+            let resolved = slot.resolved.find(peer, names);
+            if let Some(peer) = slot.inspected.find(peer, names) {
+                // The same bytes cannot be read as HTTP and as DNS (Cilium: cannot merge conflicting L7 parsers).
+                if resolved.is_some() {
+                    return deny(number, CauseKind::NoRule, false);
+                }
+                Answer::Inspect(by(number, CauseKind::Inspected, peer))
+            } else if let Some(peer) = resolved {
+                Answer::Resolve(by(number, CauseKind::Resolved, peer))
+            } else if let Some(peer) = slot.allowed.find(peer, names) {
+                Answer::Allow(by(number, CauseKind::Allowed, peer))
+            } else {
+                deny(number, CauseKind::NoRule, false)
+            }
+        }
+    }
+
+    /// The verdict on an HTTP request of a stream that began before the policy said that the port speaks DNS.
+    pub fn no_request(&self, access: &DnsAccess) -> HttpVerdict {
+        let unknown = Cause { side: 0, slot: 0, peer: access.destination, kind: CauseKind::NoRule };
+        let cause =
+            access.grounds.egress.map_or(unknown, |at| Cause { kind: CauseKind::NoRule, ..at });
+        HttpVerdict::Deny { direction: Direction::Egress, cause }
+    }
+
+    /// What `name` stands for in the policy of an endpoint: the `toFQDNs` patterns of its rules that it meets. The name is in
+    /// lower case, with its last dot.
+    pub fn names_of(&self, endpoint: EndpointIndex, name: &str) -> Names {
+        let mut names = Names::NONE;
+        let Some(side) = self.egress_of(endpoint) else { return names };
+        self.names.find(name, &mut |place| {
+            let identity =
+                usize::try_from(place).ok().and_then(|place| self.name_identities.get(place));
+            if let Some(identity) = identity.filter(|identity| side.names.contains(**identity)) {
+                names.add(*identity);
+            }
+        });
+        names
+    }
+
+    /// Whether an endpoint's policy speaks of names at all, so that answers have something to teach.
+    pub fn has_names(&self, endpoint: EndpointIndex) -> bool {
+        self.egress_of(endpoint).is_some_and(|side| !matches!(side.names, IdentitySet::None))
+    }
+
+    /// Whether the requests of a flow would be judged under some name that its destination may have had: what is not known
+    /// any more must not be waved through.
+    pub fn may_be_inspected(&self, flow: &Flow) -> bool {
+        let Some(side) = flow.source.endpoint.and_then(|endpoint| self.egress_of(endpoint)) else {
+            return false;
+        };
+        let slot =
+            side.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
+        let slot = slot.and_then(|slot| side.slots.get(usize::try_from(slot).ok()?));
+        flow.destination.identity.is_outside()
+            && slot.is_some_and(|slot| match &slot.inspected {
+                IdentitySet::None => false,
+                IdentitySet::All => true,
+                IdentitySet::These(set) => {
+                    set.max().is_some_and(|last| Identity::from_number(last).is_name())
+                }
+            })
+    }
+
+    fn egress_of(&self, endpoint: EndpointIndex) -> Option<&Side> {
+        self.side(self.sides_of.get(endpoint.position())?.egress)
+    }
+
+    /// Whether a DNS query for `name` (in lower case, with its last dot) may pass on a flow that [`Table::judge`] said to
+    /// resolve. An access of another epoch is denied: judge the flow again first.
+    pub fn judge_dns(&self, access: &DnsAccess, name: &str) -> DnsVerdict {
+        let stale = Cause { side: 0, slot: 0, peer: Identity::UNKNOWN, kind: CauseKind::Stale };
+        let Some(at) = access.grounds.egress.filter(|_| access.epoch == self.epoch) else {
+            return DnsVerdict::Deny(stale);
+        };
+        let Some(slot) = self.slot(at.side, at.slot) else { return DnsVerdict::Deny(stale) };
+        let mut found: Option<(u32, Identity)> = None;
+        if let Some(dns) = &slot.dns {
+            dns.names.find(name, &mut |place| {
+                let group = usize::try_from(place).ok().and_then(|place| dns.groups.get(place));
+                let peer =
+                    group.and_then(|group| group.peers.find(access.destination, &access.names));
+                if let Some(peer) = peer.filter(|_| found.is_none_or(|(first, _)| place < first)) {
+                    found = Some((place, peer));
+                }
+            });
+        }
+        if let Some((place, peer)) = found {
+            return DnsVerdict::Allow(Cause { kind: CauseKind::Name(place), peer, ..at });
+        }
+        // A rule without names for this peer allows every query on the port.
+        match slot.allowed.find(access.destination, &access.names) {
+            Some(peer) => DnsVerdict::Allow(Cause { kind: CauseKind::Allowed, peer, ..at }),
+            None => DnsVerdict::Deny(Cause { kind: CauseKind::NoRule, ..at }),
         }
     }
 
@@ -394,7 +544,12 @@ impl Table {
                     Cause { side: 0, slot: 0, peer: Identity::UNKNOWN, kind: CauseKind::Stale };
                 return HttpVerdict::Deny { direction, cause };
             };
-            match self.request(cause, request, scratch) {
+            // The cause holds whichever of the destination's identities an inspecting rule was for; all of them count.
+            let (peer, names) = match direction {
+                Direction::Egress => (access.destination, access.names),
+                Direction::Ingress => (cause.peer, Names::NONE),
+            };
+            match self.request(cause, peer, &names, request, scratch) {
                 Ok((cause, wants_report)) => {
                     *grant = Some(cause);
                     report |= wants_report;
@@ -410,32 +565,34 @@ impl Table {
     fn request(
         &self,
         at: Cause,
+        peer: Identity,
+        names: &Names,
         request: &HttpRequest<'_>,
         scratch: &mut HttpScratch,
     ) -> Result<(Cause, bool), Cause> {
-        let denied = Cause { kind: CauseKind::NoRule, ..at };
+        let denied = Cause { kind: CauseKind::NoRequest, ..at };
         let slot = self.slot(at.side, at.slot).ok_or(denied)?;
-        let mut found = None;
+        let mut found: Option<(u32, Identity)> = None;
         let mut report = false;
         if let Some(http) = &slot.http {
             http.rules.find(scratch, request, &mut |place, rule| {
                 let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
-                if !group.is_some_and(|group| group.peers.contains(at.peer)) {
+                let Some(peer) = group.and_then(|group| group.peers.find(peer, names)) else {
                     return false;
-                }
-                if found.is_none_or(|found| place < found) {
-                    found = Some(place);
+                };
+                if found.is_none_or(|(first, _)| place < first) {
+                    found = Some((place, peer));
                 }
                 report |= rule.logged.iter().any(|header| !holds(header, request));
                 false
             });
         }
-        if let Some(place) = found {
-            return Ok((Cause { kind: CauseKind::Http(place), ..at }, report));
+        if let Some((place, peer)) = found {
+            return Ok((Cause { kind: CauseKind::Http(place), peer, ..at }, report));
         }
         // A rule without HTTP for this peer allows every request on the port.
-        if slot.allowed.contains(at.peer) {
-            return Ok((Cause { kind: CauseKind::Allowed, ..at }, false));
+        if let Some(peer) = slot.allowed.find(peer, names) {
+            return Ok((Cause { kind: CauseKind::Allowed, peer, ..at }, false));
         }
         Err(denied)
     }
@@ -451,8 +608,12 @@ impl Table {
     /// The clause that made an answer, if one did.
     fn clause(&self, cause: Cause) -> Option<&SlotClause> {
         let wanted = match cause.kind {
-            CauseKind::Http(_) => CauseKind::Inspected,
-            same @ (CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected) => same,
+            CauseKind::Http(_) | CauseKind::NoRequest => CauseKind::Inspected,
+            CauseKind::Name(_) => CauseKind::Resolved,
+            same @ (CauseKind::Denied
+            | CauseKind::Allowed
+            | CauseKind::Inspected
+            | CauseKind::Resolved) => same,
             CauseKind::NotEnforced | CauseKind::Itself | CauseKind::NoRule | CauseKind::Stale => {
                 return None;
             }
@@ -465,18 +626,32 @@ impl Table {
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
     ///
+    /// Where a request was denied, it is the first rule as written whose HTTP rules it had to meet, as `explain` names it.
     /// Unlike judging, this looks through the rules of the port.
     pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
-        if let CauseKind::Http(place) = cause.kind {
-            let http = self.slot(cause.side, cause.slot)?.http.as_ref()?;
-            let group = http.groups.get(usize::try_from(place).ok()?)?;
-            return group
-                .sources
-                .iter()
-                .find(|(peers, _)| peers.contains(cause.peer))
-                .map(|(_, rule)| *rule);
+        if cause.kind == CauseKind::NoRequest {
+            return self.inspecting(cause).min();
         }
-        self.clause(cause)?.rule
+        let slot = self.slot(cause.side, cause.slot)?;
+        let (groups, place) = match cause.kind {
+            CauseKind::Http(place) => (&slot.http.as_ref()?.groups, place),
+            CauseKind::Name(place) => (&slot.dns.as_ref()?.groups, place),
+            _ => return self.clause(cause)?.rule,
+        };
+        let group = groups.get(usize::try_from(place).ok()?)?;
+        let source = group.sources.iter().find(|(peers, _)| peers.contains(cause.peer));
+        source.map(|(_, rule)| *rule)
+    }
+
+    /// The rules whose HTTP rules a request of this cause has to meet.
+    fn inspecting(&self, cause: Cause) -> impl Iterator<Item = RuleId> {
+        let slot = self.slot(cause.side, cause.slot);
+        let clauses = slot.into_iter().flat_map(|slot| &slot.clauses);
+        clauses
+            .filter(move |clause| {
+                clause.kind == CauseKind::Inspected && clause.peers.contains(cause.peer)
+            })
+            .filter_map(|clause| clause.rule)
     }
 
     /// The HTTP rule that let a request pass, if one did.
@@ -490,11 +665,22 @@ impl Table {
         match cause.kind {
             CauseKind::NotEnforced | CauseKind::Itself => MatchType::All,
             CauseKind::NoRule | CauseKind::Stale => MatchType::None,
-            CauseKind::Denied | CauseKind::Allowed | CauseKind::Inspected | CauseKind::Http(_) => {
+            CauseKind::Denied
+            | CauseKind::Allowed
+            | CauseKind::Inspected
+            | CauseKind::Http(_)
+            | CauseKind::Resolved
+            | CauseKind::Name(_)
+            | CauseKind::NoRequest => {
                 self.clause(cause).map_or(MatchType::None, |clause| clause.matched)
             }
         }
     }
+}
+
+/// What cannot be read in one way is denied.
+fn unclear(direction: Direction, cause: Cause) -> Denial {
+    Denial { direction, explicit: false, cause: Cause { kind: CauseKind::NoRule, ..cause } }
 }
 
 /// The place of a protocol's map in a side.

@@ -90,6 +90,7 @@ fn ask(table: &Table, from: &str, port: u16, method: &str, path: &str) -> &'stat
         Access::Allow(_) => "pass",
         Access::Deny(denial) if denial.explicit => "drop 181",
         Access::Deny(_) => "drop 133",
+        Access::Resolve(_) => "no policy here speaks of DNS",
         Access::Inspect(access) => {
             match table.judge_http(&access, &request, &mut HttpScratch::default()) {
                 HttpVerdict::Allow { .. } => "200",

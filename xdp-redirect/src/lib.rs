@@ -22,7 +22,7 @@ use aya::{
     programs::{
         Xdp, XdpMode,
         links::{FdLink, PinnedLink},
-        xdp::XdpLink,
+        xdp::{XdpLink, XdpLinkId},
     },
 };
 
@@ -120,11 +120,12 @@ pub enum ProgramError {
     },
 }
 
-/// The program of one port. Dropping it leaves the pinned link in place, so frames meet the fallback; [`Program::detach`] takes
-/// it off the interface.
+/// The program of one port. Dropping a pinned one leaves its link in place, so frames meet the fallback, and
+/// [`Program::detach`] takes it off the interface; one that is not pinned leaves with this value or with the process.
 pub struct Program {
     interface: String,
-    pin: PathBuf,
+    /// Where the link is pinned, if it is to outlive the process.
+    pin: Option<PathBuf>,
     mode: Mode,
     sockets: XskMap<MapData>,
     addresses: HashMap<MapData, [u8; 16], u8>,
@@ -149,6 +150,33 @@ impl Program {
         index: u32,
         role: Role,
         pins: &Path,
+    ) -> Result<Self, ProgramError> {
+        Self::load(interface, role, |program| {
+            let (mode, pin) = place(program, interface, index, pins)?;
+            Ok((mode, Some(pin)))
+        })
+    }
+
+    /// Like [`Program::attach`], but without a pin: for a tool whose end must give the interface back to the kernel's own stack.
+    ///
+    /// # Errors
+    /// The program cannot be loaded, or the interface takes it in neither mode.
+    pub fn attach_until_dropped(
+        interface: &str,
+        index: u32,
+        role: Role,
+    ) -> Result<Self, ProgramError> {
+        Self::load(interface, role, |program| {
+            // The link stays with the program and goes when it goes.
+            link(program, interface, index).map(|(mode, _link)| (mode, None))
+        })
+    }
+
+    /// Loads a program for the interface, and has `place` put it there.
+    fn load(
+        interface: &str,
+        role: Role,
+        place: impl FnOnce(&mut Xdp) -> Result<(Mode, Option<PathBuf>), ProgramError>,
     ) -> Result<Self, ProgramError> {
         let (takes_everything, fallback) = match role {
             Role::Pod => (1u32, Fallback::Drop),
@@ -184,7 +212,7 @@ impl Program {
             source: Box::new(source.into()),
         })?;
 
-        let (mode, pin) = place(program, interface, index, pins)?;
+        let (mode, pin) = place(program)?;
         Ok(Self { interface: interface.to_owned(), pin, mode, sockets, addresses, _object: object })
     }
 
@@ -214,7 +242,7 @@ impl Program {
 
     /// Takes the program off the interface and removes its pin: from now on the kernel's own stack sees the frames.
     pub fn detach(self) -> io::Result<()> {
-        std::fs::remove_file(&self.pin)
+        self.pin.as_deref().map_or(Ok(()), std::fs::remove_file)
     }
 
     fn map_error(&self, map: &'static str, source: aya::maps::MapError) -> ProgramError {
@@ -242,20 +270,27 @@ fn place(
         std::fs::remove_file(&path).map_err(|error| pin_error(interface, &path, &error))?;
     }
 
-    let mut attached =
-        program.attach_to_if_index(index, XdpMode::Driver).map(|link| (Mode::Native, link));
-    if attached.is_err() {
-        attached =
-            program.attach_to_if_index(index, XdpMode::Skb).map(|link| (Mode::Generic, link));
-    }
-    let attach_error =
-        |source| ProgramError::Attach { interface: interface.to_owned(), source: Box::new(source) };
-    let (mode, link) = attached.map_err(attach_error)?;
+    let (mode, id) = link(program, interface, index)?;
     let path = pin_path(mode);
-    let link = program.take_link(link).map_err(attach_error)?;
+    let link = program.take_link(id).map_err(|source| attach_error(interface, source))?;
     let link = FdLink::try_from(link).map_err(|error| pin_error(interface, &path, &error))?;
     link.pin(&path).map_err(|error| pin_error(interface, &path, &error))?;
     Ok((mode, path))
+}
+
+/// Puts `program` on the interface, in native mode if the driver can, else in generic mode.
+fn link(program: &mut Xdp, interface: &str, index: u32) -> Result<(Mode, XdpLinkId), ProgramError> {
+    if let Ok(id) = program.attach_to_if_index(index, XdpMode::Driver) {
+        return Ok((Mode::Native, id));
+    }
+    match program.attach_to_if_index(index, XdpMode::Skb) {
+        Ok(id) => Ok((Mode::Generic, id)),
+        Err(source) => Err(attach_error(interface, source)),
+    }
+}
+
+fn attach_error(interface: &str, source: aya::programs::ProgramError) -> ProgramError {
+    ProgramError::Attach { interface: interface.to_owned(), source: Box::new(source) }
 }
 
 /// Replaces the program behind a pinned link; false if the link is dead.

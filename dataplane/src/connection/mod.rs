@@ -12,7 +12,10 @@ pub use table::{ConnectionId, Connections, Found};
 use parser::flow_key::FlowTuple;
 use policy_table::{Access, Peer};
 
-use crate::{inspect::Stream, worker::PortId, worker::clock::Tick};
+use crate::{
+    inspect::{Shadow, Stream},
+    worker::{PortId, clock::Tick},
+};
 
 /// Which end sent a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct Connection {
     pub judgement: Judgement,
     /// The inspected stream, if an HTTP rule decides.
     pub stream: Option<Box<Stream>>,
+    /// While no HTTP rule decides: what a stream would know. Never together with `stream`.
+    pub shadow: Option<Shadow>,
     /// When the stream is woken next, if it is.
     pub wake: Option<Tick>,
 }

@@ -4,10 +4,17 @@ use hashbrown::HashMap;
 use parser::flow_key::{FlowKey, FlowTuple};
 
 use super::{Connection, Direction, expiry, tcp::Phase};
-use crate::worker::clock::{Tick, between};
+use crate::{
+    inspect::Shadow,
+    worker::clock::{Tick, between},
+};
 
 /// Connections that a worker keeps, Cilium's default for TCP (`--bpf-ct-global-tcp-max`).
 pub const CAPACITY: usize = 524_288;
+
+/// Connections that may have a shadow, about 1 KiB each; the ones beyond are not followed, so an HTTP rule that comes later resets
+/// them.
+const SHADOWS: usize = 65_536;
 
 /// Entries that a packet without room may look at for one that can go.
 const EVICTION_PROBES: usize = 32;
@@ -49,6 +56,7 @@ pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
     capacity: usize,
+    shadows: usize,
     cursor: usize,
     evicted: u64,
     expired: u64,
@@ -62,6 +70,7 @@ impl Connections {
             slots: Vec::new(),
             free: Vec::new(),
             capacity,
+            shadows: 0,
             cursor: 0,
             evicted: 0,
             expired: 0,
@@ -117,6 +126,29 @@ impl Connections {
             .and_then(|slot| slot.connection.as_mut())
     }
 
+    /// Lets a connection have a shadow, if there is room for one.
+    pub fn follow(&mut self, id: ConnectionId, shadow: Shadow) {
+        if self.shadows < SHADOWS
+            && let Some(connection) = self.connection(id)
+            && connection.shadow.is_none()
+        {
+            connection.shadow = Some(shadow);
+            self.shadows += 1;
+        }
+    }
+
+    /// Connections that have a shadow.
+    pub fn shadows(&self) -> usize {
+        self.shadows
+    }
+
+    /// Takes a connection's shadow.
+    pub fn take_shadow(&mut self, id: ConnectionId) -> Option<Shadow> {
+        let shadow = self.connection(id)?.shadow.take()?;
+        self.shadows = self.shadows.saturating_sub(1);
+        Some(shadow)
+    }
+
     /// Adds a connection; none if there is no room and nothing can make room.
     pub fn insert(&mut self, connection: Connection, now: Tick) -> Option<ConnectionId> {
         if self.len() >= self.capacity && !self.make_room(now) {
@@ -140,6 +172,7 @@ impl Connections {
         let slot =
             self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         let connection = slot.connection.take()?;
+        self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
         for tuple in [Some(&connection.flow), connection.service.as_ref()].into_iter().flatten() {
@@ -226,6 +259,7 @@ mod tests {
             last_seen: Tick(0),
             judgement,
             stream: None,
+            shadow: None,
             wake: None,
         }
     }

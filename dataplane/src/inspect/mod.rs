@@ -9,6 +9,9 @@
 
 mod client;
 mod flow;
+#[cfg(test)]
+#[path = "../../../fuzz/src/splice.rs"]
+mod fuzz_splice;
 mod handshake;
 mod holes;
 mod kept;
@@ -23,6 +26,7 @@ mod requests;
 mod responses;
 mod segment;
 mod server;
+mod shadow;
 mod splice;
 mod stream;
 mod timers;
@@ -32,5 +36,6 @@ pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},
     segment::{Disposition, Edit, Header, NewSegment, Segment, Side, Sink, StreamDrop},
+    shadow::Shadow,
     stream::{Phase, Stream},
 };

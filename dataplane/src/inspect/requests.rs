@@ -98,6 +98,11 @@ impl Requests {
         matches!(self.expect, Expect::Chunked(_))
     }
 
+    /// Whether the client speaks another protocol now, or may do so when the server agrees.
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.expect, Expect::Tunnel | Expect::UpgradeAnswer)
+    }
+
     /// The server switches protocols: everything passes.
     pub(super) fn tunnel(&mut self) {
         self.expect = Expect::Tunnel;

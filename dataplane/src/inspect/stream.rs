@@ -281,6 +281,16 @@ impl Stream {
         }
     }
 
+    /// Whether responses can still be paired with requests.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.unpaired
+    }
+
+    /// Whether a request of the client's has led to another protocol, or asks for one.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.requests.is_tunnel()
+    }
+
     /// Requests passed to the server and not yet answered.
     #[must_use]
     pub fn unanswered(&self) -> u8 {
@@ -307,6 +317,15 @@ impl Stream {
         let position = flow.position(seq, flow.una)?;
         (flow.una <= position && position <= flow.sent())
             .then(|| flow.number(flow.splice.backward(position)))
+    }
+
+    /// A link on the way takes packets of at most `mtu` bytes (RFC 1191, RFC 8201): segments of our own keep to it. What a router
+    /// may claim is bounded by what every link can do.
+    pub fn too_big(&mut self, mtu: u32, is_ipv6: bool) {
+        // The headers without options, and the least MTU (RFC 8200 §5; Linux's `ip_rt_min_pmtu` for IPv4).
+        let (headers, least) = if is_ipv6 { (60, 1280) } else { (40, 552) };
+        let room = mtu.max(least).saturating_sub(headers);
+        self.mss = self.mss.min(u16::try_from(room).unwrap_or(u16::MAX));
     }
 
     pub(super) fn flow(&self, from: Side) -> &Flow {

@@ -109,6 +109,17 @@ impl CopyMode {
     }
 }
 
+/// Packets that reached the interface and not its socket (`xdp_statistics`, include/uapi/linux/if_xdp.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// The rx ring was full: its reader was too slow.
+    pub rx_ring_full: u64,
+    /// The fill ring was empty: its owner had no free frame.
+    pub fill_ring_empty: u64,
+    /// Anything else, such as a packet larger than a frame.
+    pub other: u64,
+}
+
 impl Umem {
     /// Registers memory for `frames` chunks; returns it with all its frames.
     pub fn register(frames: NonZeroU32) -> Result<(Self, Vec<Frame>), UmemError> {
@@ -271,6 +282,19 @@ impl Sockets {
     /// The descriptor to wait on for received frames.
     pub fn fd(&self) -> RawFd {
         self.rings.rx.fd().as_raw_fd()
+    }
+
+    /// Packets that the kernel could not give to this socket since it was made, by reason.
+    ///
+    /// # Errors
+    /// The kernel would not tell.
+    pub fn missed(&self) -> io::Result<Missed> {
+        let statistics = self.rings.rx.fd().xdp_statistics()?;
+        Ok(Missed {
+            rx_ring_full: statistics.rx_ring_full(),
+            fill_ring_empty: statistics.rx_fill_ring_empty_descs(),
+            other: statistics.rx_dropped(),
+        })
     }
 
     /// Closes the socket and gives back every frame that its rings still held.

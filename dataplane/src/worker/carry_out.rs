@@ -1,35 +1,50 @@
 //! Acting apart from judging: `Worker::carry_out` ends every packet's stay, by exactly one exit.
 
-use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
+use parser::{
+    checksum,
+    ethernet::MacAddress,
+    flow_key::FlowTuple,
+    headers::{Headers, Transport},
+    rewrite,
+};
 
 use super::{
-    PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict, ports::Waiting,
+    PortId, Worker, WorkerId,
+    clock::Tick,
+    handoff::Parcel,
+    judge::{Quoted, Verdict},
+    ports::Waiting,
 };
 use crate::{
     drop_reason::DropReason,
+    flow::{FlowEvent, Happening},
     reply::{self, Answer},
     umem::{Frame, Port},
-    world::World,
+    world::{PortKind, World},
 };
 
 /// ICMP errors that one worker sends in a second at most.
 const ICMP_ERRORS_PER_SECOND: u32 = 1000;
 
-/// How many ICMP errors may still be sent in this second.
+/// Dropped packets that one worker tells of in a second at most; all are counted.
+const DROPS_TOLD_PER_SECOND: u32 = 1000;
+
+/// How often something has been done in this second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct IcmpBudget {
+pub struct Budget {
     second: u64,
-    sent: u32,
+    spent: u32,
 }
 
-impl IcmpBudget {
-    fn take(&mut self, now: Tick) -> bool {
+impl Budget {
+    /// Whether it may be done once more.
+    fn take(&mut self, now: Tick, most: u32) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
-            *self = Self { second, sent: 0 };
+            *self = Self { second, spent: 0 };
         }
-        self.sent += 1;
-        self.sent <= ICMP_ERRORS_PER_SECOND
+        self.spent = self.spent.saturating_add(1);
+        self.spent <= most
     }
 }
 
@@ -45,6 +60,11 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         match verdict {
+            Verdict::Follow { found, port: to, rewrite } => {
+                self.follow(found, headers, &frame, now);
+                let verdict = Verdict::Forward { port: to, rewrite };
+                self.carry_out(world, port, headers, verdict, frame, now);
+            }
             Verdict::Forward { port: to, rewrite: wanted } => {
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),
@@ -52,6 +72,10 @@ impl<P: Port> Worker<P> {
                 }
             }
             Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
+            Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
+                Ok(()) => self.transmit(world, to, frame),
+                Err(reason) => self.discard(Verdict::Drop(reason), frame),
+            },
             Verdict::Answer(answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
                 self.counters.answered += 1;
@@ -67,10 +91,38 @@ impl<P: Port> Worker<P> {
             }
             Verdict::Refuse(reason, answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
+                self.tell_drop(world, headers, reason, now);
                 self.discard(Verdict::Drop(reason), frame);
             }
-            Verdict::Drop(_) => self.discard(verdict, frame),
+            Verdict::Drop(reason) => {
+                self.tell_drop(world, headers, reason, now);
+                self.discard(verdict, frame);
+            }
         }
+    }
+
+    /// Tells of a packet that is dropped for another reason than policy, whose denials are told with their verdict.
+    fn tell_drop(&mut self, world: &World, headers: &Headers, reason: DropReason, now: Tick) {
+        let denied = matches!(reason, DropReason::PolicyDenied | DropReason::PolicyDeny);
+        let tuple = headers.flow_tuple().or_else(|| fragment_tuple(headers));
+        let (Some(table), Some(tuple)) = (world.table.as_deref(), tuple) else { return };
+        if denied || !self.drop_budget.take(now, DROPS_TOLD_PER_SECOND) {
+            return;
+        }
+        self.tell(FlowEvent {
+            tick: now,
+            epoch: table.epoch(),
+            tuple,
+            source: table.identity_of(tuple.source),
+            destination: table.identity_of(tuple.destination),
+            flags: headers.tcp().map(|tcp| tcp.flags).unwrap_or_default(),
+            icmp_type: match headers.transport {
+                Transport::Icmp(icmp) => Some(icmp.icmp_type),
+                Transport::Icmpv6(icmpv6) => Some(icmpv6.icmp_type),
+                _ => None,
+            },
+            happening: Happening::Drop(reason),
+        });
     }
 
     /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
@@ -129,6 +181,26 @@ impl<P: Port> Worker<P> {
         }
     }
 
+    /// Tells the pods of new ports where their gateway is now.
+    pub(super) fn announce_gateways(&mut self, world: &World) {
+        while let Some(port) = self.ports.next_to_announce() {
+            let Some(view) = world.port(port).filter(|view| view.kind == PortKind::Pod) else {
+                continue;
+            };
+            for &gateway in world.gateways() {
+                let Some(mut frame) = self.pool.take() else { return };
+                match reply::announce(view, gateway, frame.room_mut()) {
+                    Some(len) => {
+                        frame.set_len(len);
+                        self.counters.built += 1;
+                        self.put(port, frame);
+                    }
+                    None => self.pool.give(frame),
+                }
+            }
+        }
+    }
+
     fn wait_for_neighbour(&mut self, world: &World, to: PortId, frame: Frame) {
         let Some(view) = world.port(to) else {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
@@ -161,7 +233,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(view) = world.port(port) else { return };
-        if answer.is_icmp_error() && !self.icmp_budget.take(now) {
+        if answer.is_icmp_error() && !self.icmp_budget.take(now, ICMP_ERRORS_PER_SECOND) {
             return;
         }
         let Some(mut frame) = self.pool.take() else {
@@ -251,10 +323,50 @@ pub(super) fn route(
     Ok(())
 }
 
+/// Makes an ICMP error ready for its next link: what it quotes, and whom it goes to, as the quoted packet's sender knows them.
+fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), DropReason> {
+    let Some(error) = headers.icmp_error() else { return Err(DropReason::UnrelatedIcmpError) };
+    let (is, wanted) = (error.quote.tuple, &quoted.tuple);
+    let mut headers = *headers;
+    frame.set_len(headers.packet_end());
+    let bytes = frame.bytes_mut();
+    let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
+    if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
+        let port = port(is.src_port, wanted.src_port);
+        rewrite::quoted_source(bytes, &mut headers, wanted.source, port)?;
+        rewrite::destination(bytes, &mut headers, wanted.source, None)?;
+    }
+    if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
+        let port = port(is.dst_port, wanted.dst_port);
+        rewrite::quoted_destination(bytes, &mut headers, wanted.destination, port)?;
+        // A router on the way speaks for itself; the far end must be whom the sender spoke to.
+        if headers.source() == Some(is.destination) {
+            rewrite::source(bytes, &mut headers, wanted.destination, None)?;
+        }
+    }
+    if let Some(seq) = quoted.seq {
+        rewrite::quoted_seq(bytes, &mut headers, seq)?;
+    }
+    rewrite::decrement_hop_limit(bytes, &mut headers)?;
+    Ok(())
+}
+
 /// Writes the hardware addresses of the next link.
 fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
     let addresses = destination.octets().into_iter().chain(source.octets());
     for (to, from) in bytes.iter_mut().zip(addresses) {
         *to = from;
     }
+}
+
+/// The addresses and protocol of a fragment, whose ports are not known.
+fn fragment_tuple(headers: &Headers) -> Option<FlowTuple> {
+    let Transport::Fragment(fragment) = headers.transport else { return None };
+    Some(FlowTuple {
+        source: headers.source()?,
+        destination: headers.destination()?,
+        protocol: fragment.protocol,
+        src_port: 0,
+        dst_port: 0,
+    })
 }

@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use parser::{
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    icmp::{IcmpError, IcmpMessage},
+    icmp::{ErrorCause, IcmpError, IcmpMessage},
     icmpv6::Icmpv6Message,
     network::Protocol,
-    tcp::TcpFlags,
+    tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Peer, Table};
 
-use super::{PortId, Worker, WorkerId, clock::Tick};
+use super::{PortId, Worker, WorkerId, clock::Tick, stream::side};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     drop_reason::DropReason,
@@ -39,8 +39,24 @@ pub enum Verdict {
         /// The addresses and ports that it shall have.
         rewrite: Option<FlowTuple>,
     },
+    /// Show it to the shadow of its connection, or begin one with it, and forward it.
+    Follow {
+        /// The connection.
+        found: Found,
+        /// The port.
+        port: PortId,
+        /// The addresses and ports that it shall have.
+        rewrite: Option<FlowTuple>,
+    },
     /// Give it to the inspected stream of its connection.
     Inspect(Found),
+    /// Send this ICMP error out of this port, its quote as the quoted packet's sender knows it.
+    Relate {
+        /// The port.
+        port: PortId,
+        /// What the quoted packet's sender knows of it.
+        quoted: Quoted,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -56,6 +72,15 @@ pub enum Verdict {
     Refuse(DropReason, Answer),
     /// Drop it.
     Drop(DropReason),
+}
+
+/// A packet that an ICMP error quotes, as its sender sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its addresses and ports; the error goes to its source.
+    pub tuple: FlowTuple,
+    /// Its sequence number, where a stream translates numbers.
+    pub seq: Option<SeqNumber>,
 }
 
 /// Where a packet comes from and goes to, as far as policy is concerned.
@@ -189,6 +214,7 @@ impl<P: Port> Worker<P> {
                 Err(reason) => return Verdict::Drop(reason),
             }
         }
+        self.adopt(found.id);
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
@@ -207,6 +233,7 @@ impl<P: Port> Worker<P> {
             if let Access::Deny(denial) =
                 access(table, &ends, connection.flow.protocol, policy_port)
             {
+                self.hits.denied(denial.cause);
                 return Verdict::Drop(denied(denial.explicit));
             }
         }
@@ -214,12 +241,17 @@ impl<P: Port> Worker<P> {
         if found.direction == Direction::Original {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
+                Access::Deny(denial) => {
+                    self.hits.denied(denial.cause);
+                    return Verdict::Drop(denied(denial.explicit));
+                }
                 Access::Inspect(_) if connection.stream.is_none() => {
-                    // An HTTP rule came to hold in the middle of the stream, whose framing nobody knows.
+                    // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
+                // DNS rules are not enforced yet.
+                Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
                 Access::Allow(_) | Access::Inspect(_) => {}
             }
         }
@@ -233,8 +265,23 @@ impl<P: Port> Worker<P> {
         if connection.stream.is_some() {
             return Verdict::Inspect(found);
         }
+        let follows = connection.shadow.is_some();
         let (port, wanted) = connection.way(found.direction);
-        forward(world, port, headers, tuple, wanted)
+        let verdict = forward(world, port, headers, tuple, wanted);
+        if follows { followed(verdict, found) } else { verdict }
+    }
+
+    /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
+    fn adopt(&mut self, id: ConnectionId) {
+        let inspect = self.connections.connection(id).is_some_and(|connection| {
+            connection.stream.is_none() && matches!(connection.judgement.access, Access::Inspect(_))
+        });
+        if inspect && let Some(shadow) = self.connections.take_shadow(id) {
+            let stream = shadow.into_stream();
+            if let Some(connection) = self.connections.connection(id) {
+                connection.stream = stream;
+            }
+        }
     }
 
     /// Judges a connection by the table of this epoch.
@@ -252,11 +299,13 @@ impl<P: Port> Worker<P> {
         // A pod that talks to itself through a service has the loopback address as its source; its port stays.
         let source = connection.opener();
         let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
-        let access = access(table, &ends, flow.protocol, connection.policy_port);
+        let policy_port = connection.policy_port;
+        let access = access(table, &ends, flow.protocol, policy_port);
         connection.judgement = judgement(world, &ends, access);
+        self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
-            self.tell_verdict(table, &flow, &ends, access, flags, now);
+            self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         }
         Ok(())
     }
@@ -291,9 +340,13 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &flow);
         let access = access(table, &ends, flow.protocol, policy_port);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
-        self.tell_verdict(table, &flow, &ends, access, flags, now);
+        self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         if let Access::Deny(denial) = access {
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
+        }
+        if matches!(access, Access::Resolve(_)) {
+            return Verdict::Drop(DropReason::PolicyDenied);
         }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
         let connection = Connection {
@@ -304,6 +357,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, access),
             stream: None,
+            shadow: None,
             wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
@@ -312,9 +366,14 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(DropReason::PolicyDenied);
         }
         let (port, wanted) = connection.way(Direction::Original);
+        self.count_grounds(access);
         match self.connections.insert(connection, now) {
             Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(_) => forward(world, port, headers, tuple, wanted),
+            Some(id) => {
+                let verdict = forward(world, port, headers, tuple, wanted);
+                let found = Found { id, direction: Direction::Original };
+                if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
+            }
             None => Verdict::Drop(DropReason::ConnectionTableFull),
         }
     }
@@ -363,7 +422,8 @@ impl<P: Port> Worker<P> {
             destination_port: ends.source_port,
         };
         let back = access(table, &turned, flow.protocol, flow.src_port);
-        if matches!(forth, Access::Inspect(_)) || matches!(back, Access::Inspect(_)) {
+        let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
+        if judged(forth) || judged(back) {
             return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
         }
         if service.is_none() && matches!(back, Access::Allow(_)) {
@@ -378,13 +438,15 @@ impl<P: Port> Worker<P> {
                     last_seen: now,
                     judgement: judgement(world, &turned, back),
                     stream: None,
+                    shadow: None,
                     wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
         }
         if let Access::Deny(denial) = forth {
-            self.tell_verdict(table, &flow, &ends, forth, flags, now);
+            self.tell_verdict(table, &flow, &ends, forth, (flags, flow.dst_port), now);
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         let connection = Connection {
@@ -395,6 +457,7 @@ impl<P: Port> Worker<P> {
             last_seen: now,
             judgement: judgement(world, &ends, forth),
             stream: None,
+            shadow: None,
             wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
@@ -410,6 +473,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
+        self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
             Some(_) => forward(world, port, headers, tuple, wanted),
             None => Verdict::Drop(DropReason::ConnectionTableFull),
@@ -442,11 +506,6 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        // The quote of a translated packet, or of an inspected stream with its own numbers, would not be recognised by its
-        // sender; TCP recovers without it.
-        if connection.service.is_some() || connection.stream.is_some() {
-            return Verdict::Drop(DropReason::UnrelatedIcmpError);
-        }
         let Judgement { source_port, destination_port, .. } = connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
@@ -455,12 +514,35 @@ impl<P: Port> Worker<P> {
         if port != far || headers.destination() != Some(quoted.source) {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         }
-        forward(world, to, headers, &quoted, quoted)
+        let mut seq = None;
+        if let (Some(stream), Some(quoted_seq)) = (&mut connection.stream, error.quote.tcp_seq) {
+            // A number that no segment on its way can have is a guess (RFC 5927 §4.1).
+            let from = side(found.direction);
+            let Some(sent) = stream.quoted(from, quoted_seq) else {
+                return Verdict::Drop(DropReason::UnrelatedIcmpError);
+            };
+            if let ErrorCause::TooBig { mtu } = error.cause {
+                stream.too_big(mtu, quoted.source.is_ipv6());
+            }
+            seq = Some(sent);
+        }
+        let quoted = Quoted { tuple: connection.sent_as(found.direction), seq };
+        match forward(world, to, headers, &error.quote.tuple, error.quote.tuple) {
+            Verdict::Forward { port, .. } => Verdict::Relate { port, quoted },
+            refused => refused,
+        }
     }
 
     /// Takes a connection out of the table.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         drop(self.connections.remove(id));
+    }
+
+    /// Counts a connection for the rules that let it pass, if it may.
+    fn count_grounds(&mut self, access: Access) {
+        if let Some(grounds) = access.grounds() {
+            self.hits.connection(&grounds);
+        }
     }
 
     /// Tells of a verdict on a connection.
@@ -470,9 +552,10 @@ impl<P: Port> Worker<P> {
         flow: &FlowTuple,
         ends: &Ends,
         access: Access,
-        flags: TcpFlags,
+        (flags, policy_port): (TcpFlags, u16),
         now: Tick,
     ) {
+        let icmp = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
         let event = |happening| FlowEvent {
             tick: now,
             epoch: table.epoch(),
@@ -480,11 +563,13 @@ impl<P: Port> Worker<P> {
             source: ends.source.identity,
             destination: ends.destination.identity,
             flags,
+            icmp_type: u8::try_from(policy_port).ok().filter(|_| icmp),
             happening,
         };
         let (grounds, denial) = match access {
             Access::Allow(grounds) => (Some(grounds), None),
             Access::Inspect(http) => (Some(http.grounds()), None),
+            Access::Resolve(_) => (access.grounds(), None),
             Access::Deny(denial) => (None, Some(denial)),
         };
         if let Some(denial) = denial {
@@ -509,6 +594,14 @@ impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
         self.service.as_ref().unwrap_or(&self.flow).source
+    }
+
+    /// The tuple that a packet of this direction has when its sender sends it.
+    fn sent_as(&self, direction: Direction) -> FlowTuple {
+        match direction {
+            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Reply => self.flow.reversed(),
+        }
     }
 
     /// Which port a packet of this direction leaves on and the tuple it has then.
@@ -538,6 +631,14 @@ fn forward(
         return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
     }
     Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+}
+
+/// Forwards under the eyes of the connection's shadow.
+fn followed(verdict: Verdict, found: Found) -> Verdict {
+    match verdict {
+        Verdict::Forward { port, rewrite } => Verdict::Follow { found, port, rewrite },
+        other => other,
+    }
 }
 
 /// Who sent a packet: the pod of the port and nobody else; on the host port and the uplink, nobody's pod here.

@@ -31,6 +31,7 @@ use crate::{
     connection::{self, ConnectionId, Connections},
     counters::Counters,
     flow::FlowEvent,
+    hits::Hits,
     inspect,
     umem::{Frame, Pool, Port, PortFrames},
     world::World,
@@ -84,6 +85,8 @@ pub enum Command<P> {
     },
     /// Tell how things are.
     Report(Sender<Report>),
+    /// Tell what rules did since this was last asked, or since the table is in use.
+    Hits(Sender<Hits>),
     /// End.
     Stop,
 }
@@ -132,6 +135,8 @@ pub struct Reporting {
     pub events: Arc<ArrayQueue<FlowEvent>>,
     /// Who listens.
     pub observers: Arc<Observers>,
+    /// Where the hits of a table go that is out of use.
+    pub hits: Sender<Hits>,
 }
 
 /// Whether a turn had work.
@@ -161,11 +166,13 @@ pub struct Worker<P> {
     scratch: HttpScratch,
     outbox: stream::Outbox,
     counters: Counters,
+    hits: Hits,
     workers: Vec<Arc<Inbox>>,
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::IcmpBudget,
+    icmp_budget: carry_out::Budget,
+    drop_budget: carry_out::Budget,
 }
 
 impl<P: Port> Worker<P> {
@@ -191,10 +198,12 @@ impl<P: Port> Worker<P> {
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
             counters: Counters::default(),
+            hits: Hits::new(None),
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::IcmpBudget::default(),
+            icmp_budget: carry_out::Budget::default(),
+            drop_budget: carry_out::Budget::default(),
         }
     }
 
@@ -287,8 +296,9 @@ impl<P: Port> Worker<P> {
     pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
-                self.world = Arc::clone(&world);
+                self.take_up(Arc::clone(&world));
                 self.release_waiting(&world);
+                self.announce_gateways(&world);
             }
             Command::AddPort { port, fd, sockets, receives } => {
                 let watched = fd.filter(|_| receives).is_none_or(|fd| rest.watch(fd).is_ok());
@@ -312,6 +322,11 @@ impl<P: Port> Worker<P> {
                 let report = self.report();
                 let _nobody = to.send(report);
             }
+            Command::Hits(to) => {
+                let none = || Hits::new(self.world.table.clone());
+                let hits = self.hits.turn(self.world.table.as_ref()).unwrap_or_else(none);
+                let _nobody = to.send(hits);
+            }
             Command::Stop => {}
         }
     }
@@ -319,6 +334,16 @@ impl<P: Port> Worker<P> {
     /// The sockets of a port, for those who drive a worker turn by turn over plain memory.
     pub fn sockets(&mut self, port: PortId) -> Option<&mut P> {
         self.ports.sockets(port)
+    }
+
+    /// Judges by this world from now on.
+    fn take_up(&mut self, world: Arc<World>) {
+        if !self.hits.are_of(world.table.as_ref())
+            && let Some(hits) = self.hits.turn(world.table.as_ref())
+        {
+            let _nobody = self.reporting.hits.send(hits);
+        }
+        self.world = world;
     }
 
     /// How things are.

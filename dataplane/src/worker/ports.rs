@@ -34,6 +34,8 @@ struct Slot<P> {
     sent: u64,
     /// Something was sent since the last flush.
     dirty: bool,
+    /// The pod was told where its gateway is now.
+    announced: bool,
     /// The interface is gone; the control thread will take the sockets away.
     gone: bool,
 }
@@ -78,6 +80,7 @@ impl<P: Port> Ports<P> {
                 received: 0,
                 sent: 0,
                 dirty: false,
+                announced: false,
                 gone: false,
             });
         }
@@ -97,6 +100,15 @@ impl<P: Port> Ports<P> {
     /// Ports that this worker receives from.
     pub(super) fn homes(&self) -> usize {
         self.homes.len()
+    }
+
+    /// A home port whose pod was not told yet where its gateway is now; it counts as told from here on.
+    pub(super) fn next_to_announce(&mut self) -> Option<PortId> {
+        let Self { homes, slots, .. } = self;
+        homes.iter().copied().find(|port| {
+            let slot = slots.get_mut(usize::from(port.0)).and_then(Option::as_mut);
+            slot.is_some_and(|slot| !std::mem::replace(&mut slot.announced, true))
+        })
     }
 
     /// Takes a batch from the home port at `position`; the port's number if anything came.

@@ -13,7 +13,9 @@ use parser::{
     rewrite::{self, TcpEdit},
     tcp::{SeqNumber, TcpFlags},
 };
-use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
+use policy_table::{
+    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
+};
 
 use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict};
 use crate::{
@@ -21,7 +23,10 @@ use crate::{
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
-    inspect::{Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Side, Sink, Stream},
+    hits::Hits,
+    inspect::{
+        Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
+    },
     umem::{Frame, Pool, Port},
     world::World,
 };
@@ -147,6 +152,7 @@ struct PolicyJudge<'a> {
     access: Access,
     scratch: &'a mut HttpScratch,
     reporting: &'a Reporting,
+    hits: &'a mut Hits,
     flow: FlowTuple,
     source: Identity,
     destination: Identity,
@@ -160,7 +166,7 @@ impl<'a> PolicyJudge<'a> {
         table: &'a Table,
         connection: &Connection,
         scratch: &'a mut HttpScratch,
-        reporting: &'a Reporting,
+        (reporting, hits): (&'a Reporting, &'a mut Hits),
         now: Tick,
     ) -> Self {
         let judgement = &connection.judgement;
@@ -169,6 +175,7 @@ impl<'a> PolicyJudge<'a> {
             access: judgement.access,
             scratch,
             reporting,
+            hits,
             flow: connection.flow,
             source: judgement.source.identity,
             destination: judgement.destination.identity,
@@ -194,6 +201,8 @@ impl PolicyJudge<'_> {
         };
         match &self.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
+            // The port is about DNS now, which no request is.
+            Access::Resolve(dns) => self.table.no_request(dns),
             // The HTTP rules are gone; the stream stays, because its numbers are translated.
             Access::Allow(grounds) => HttpVerdict::Allow {
                 egress: grounds.egress,
@@ -210,9 +219,18 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, cause) = match verdict {
-            HttpVerdict::Allow { egress, ingress, .. } => (true, ingress.or(egress)),
-            HttpVerdict::Deny { cause, .. } => (false, Some(cause)),
+        let (allowed, direction, cause) = match verdict {
+            HttpVerdict::Allow { egress, ingress, .. } => {
+                self.hits.request(egress, ingress);
+                let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
+                let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
+                let (direction, cause) = told.unzip();
+                (true, direction, cause)
+            }
+            HttpVerdict::Deny { direction, cause } => {
+                self.hits.denied(cause);
+                (false, Some(direction), Some(cause))
+            }
         };
         if allowed {
             self.requests.allowed += 1;
@@ -222,7 +240,7 @@ impl Judge for PolicyJudge<'_> {
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
         if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, text, cause });
+            self.tell(Happening::Request { allowed, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
     }
@@ -242,6 +260,7 @@ impl PolicyJudge<'_> {
             source: self.source,
             destination: self.destination,
             flags: TcpFlags::NONE,
+            icmp_type: None,
             happening,
         };
         if self.reporting.events.push(event).is_err() {
@@ -250,7 +269,44 @@ impl PolicyJudge<'_> {
     }
 }
 
+/// The engine's view of a segment; none if the frame does not hold what its headers say.
+fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Option<Segment<'a>> {
+    let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+    let tcp = headers.tcp()?;
+    Some(Segment {
+        from: side(direction),
+        seq: tcp.seq,
+        ack: tcp.ack,
+        flags: tcp.flags,
+        window: tcp.window,
+        urgent: tcp.urgent,
+        options: bytes.get(options)?,
+        payload: headers.payload(bytes)?,
+    })
+}
+
 impl<P: Port> Worker<P> {
+    /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
+    pub(super) fn follow(&mut self, found: Found, headers: &Headers, frame: &Frame, now: Tick) {
+        // What the receiver would not accept, it does not have: then nobody knows what it has.
+        let segment = segment(found.direction, headers, frame.bytes())
+            .filter(|_| checksum::verify_transport(frame.bytes(), headers));
+        let Some(connection) = self.connections.connection(found.id) else { return };
+        let follows = match (&mut connection.shadow, &segment) {
+            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.limits),
+            (None, Some(segment)) => {
+                if let Some(shadow) = Shadow::open(segment, now) {
+                    self.connections.follow(found.id, shadow);
+                }
+                true
+            }
+            (_, None) => false,
+        };
+        if !follows {
+            drop(self.connections.take_shadow(found.id));
+        }
+    }
+
     /// Gives a segment to the stream of its connection and does what the stream wants.
     pub(super) fn inspect(
         &mut self,
@@ -264,29 +320,15 @@ impl<P: Port> Worker<P> {
         if !checksum::verify_transport(frame.bytes(), headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
-        let options =
-            headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
-        let (Some(table), Some(tcp), Some(options), Some(payload), Some(connection)) = (
+        let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            headers.tcp(),
-            frame.bytes().get(options),
-            headers.payload(frame.bytes()),
+            segment(found.direction, headers, frame.bytes()),
             self.connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
-        let segment = Segment {
-            from: side(found.direction),
-            seq: tcp.seq,
-            ack: tcp.ack,
-            flags: tcp.flags,
-            window: tcp.window,
-            urgent: tcp.urgent,
-            options,
-            payload,
-        };
-        let mut judge =
-            PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+        let reports = (&self.reporting, &mut self.hits);
+        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
         let mut sink =
             FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
         let disposition = match &mut connection.stream {
@@ -342,8 +384,8 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
-            let mut judge =
-                PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
+            let reports = (&self.reporting, &mut self.hits);
+            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
             let mut sink =
                 FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
             let Some(stream) = connection.stream.as_mut() else { continue };
@@ -513,7 +555,8 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
     Ok(())
 }
 
-fn side(direction: Direction) -> Side {
+/// The side of a stream that sends in this direction.
+pub(super) fn side(direction: Direction) -> Side {
     match direction {
         Direction::Original => Side::Client,
         Direction::Reply => Side::Server,

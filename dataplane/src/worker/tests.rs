@@ -12,6 +12,9 @@ use parser::{
 };
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
+mod adoption;
+mod related;
+
 use super::*;
 use crate::{
     drop_reason::DropReason,
@@ -74,6 +77,7 @@ impl Rig {
         let reporting = Reporting {
             events: Arc::new(ArrayQueue::new(64)),
             observers: Arc::new(Observers::default()),
+            hits: crossbeam::channel::unbounded().0,
         };
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
@@ -116,7 +120,8 @@ impl Rig {
         );
         let views = views.collect();
         let gateways = vec![ip("10.0.0.254"), ip("fd00::fe")];
-        self.worker.world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        let world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        self.worker.take_up(world);
     }
 
     /// Sends a frame into a port and takes a turn; what came out, by port.
@@ -126,6 +131,11 @@ impl Rig {
         frame.set_len(packet.len());
         self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
         assert_eq!(self.worker.turn(), Progress::Worked);
+        self.collect()
+    }
+
+    /// What was sent, by port.
+    fn collect(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Vec::new();
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
@@ -158,6 +168,16 @@ impl Rig {
 
     fn dropped(&self, reason: DropReason) -> u64 {
         self.worker.counters.dropped(reason)
+    }
+
+    /// Opens a connection from the tiefighter to the deathstar: numbers 1001 and 5001 are next.
+    fn shake_hands(&mut self) {
+        self.open(TIEFIGHTER, tiefighter_syn());
+        let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+        answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
+        answer.seq = SeqNumber::new(5000);
+        answer.ack = SeqNumber::new(1001);
+        self.open(DEATHSTAR, answer);
     }
 
     /// A SYN that must arrive, and the answer of the other end.
@@ -222,6 +242,17 @@ const FROM_TIEFIGHTER: (&str, &str) = ("10.0.0.1", "10.0.0.2");
 
 fn tiefighter_syn() -> Segment<'static> {
     syn(envelope(TIEFIGHTER, FROM_TIEFIGHTER.0, FROM_TIEFIGHTER.1), 40000, 80)
+}
+
+/// A segment of the tiefighter's with payload.
+fn request(seq: u32, ack: u32, payload: &[u8]) -> Segment<'_> {
+    Segment {
+        seq: SeqNumber::new(seq),
+        ack: SeqNumber::new(ack),
+        flags: TcpFlags::ACK.with(TcpFlags::PSH),
+        payload,
+        ..tiefighter_syn()
+    }
 }
 
 #[test]
@@ -294,6 +325,24 @@ fn arp_is_answered_for_everybody_but_the_asker() {
 }
 
 #[test]
+fn a_pod_is_told_once_where_its_gateway_is_now() {
+    let mut rig = Rig::new("");
+    let world = Arc::clone(&rig.worker.world);
+    rig.worker.announce_gateways(&world);
+    rig.worker.announce_gateways(&world);
+    let out = rig.collect();
+    for pod in [TIEFIGHTER, DEATHSTAR, XWING] {
+        let told: Vec<_> = out.iter().filter(|(port, _)| *port == pod).collect();
+        assert_eq!(told.len(), 2, "one for each family");
+        let Network::Arp(arp) = headers(&told[0].1).network else { panic!("{told:?}") };
+        assert_eq!((IpAddr::V4(arp.sender_ip), arp.target_ip), (ip("10.0.0.254"), arp.sender_ip));
+        assert_eq!(arp.sender_mac, our_mac(usize::from(pod.0)));
+        assert_eq!(headers(&told[1].1).source(), Some(ip("fd00::fe")));
+    }
+    assert!(out.iter().all(|(port, _)| *port != HOST), "the gateway itself is not told");
+}
+
+#[test]
 fn a_service_leads_to_its_backend_and_answers_under_its_own_address() {
     let mut rig = Rig::new("");
     let packet =
@@ -352,20 +401,6 @@ fn a_permission_that_stays_keeps_its_connection() {
 }
 
 #[test]
-fn an_http_rule_that_comes_in_mid_stream_resets_instead_of_guessing() {
-    let mut rig = Rig::new(L4);
-    rig.open(TIEFIGHTER, tiefighter_syn());
-    rig.apply(L7);
-    let mut data = tiefighter_syn();
-    data.flags = TcpFlags::ACK;
-    data.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
-    let out = rig.send(TIEFIGHTER, &bytes(&data));
-    let [(TIEFIGHTER, reset)] = &out[..] else { panic!("{out:?}") };
-    assert!(headers(reset).tcp().unwrap().flags.is_rst());
-    assert_eq!(rig.dropped(DropReason::MidStream), 1);
-}
-
-#[test]
 fn a_segment_without_connection_is_picked_up_at_l4_and_reset_at_l7() {
     let mut data = tiefighter_syn();
     data.flags = TcpFlags::ACK;
@@ -387,18 +422,9 @@ fn a_segment_without_connection_is_picked_up_at_l4_and_reset_at_l7() {
 #[test]
 fn a_denied_request_never_reaches_the_server_and_is_answered() {
     let mut rig = Rig::new(L7);
-    rig.open(TIEFIGHTER, tiefighter_syn());
-    let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
-    answer.flags = TcpFlags::SYN.with(TcpFlags::ACK);
-    answer.seq = SeqNumber::new(5000);
-    answer.ack = SeqNumber::new(1001);
-    rig.open(DEATHSTAR, answer);
-    let mut request = tiefighter_syn();
-    request.flags = TcpFlags::ACK.with(TcpFlags::PSH);
-    request.seq = SeqNumber::new(1001);
-    request.ack = SeqNumber::new(5001);
-    request.payload = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
-    let out = rig.send(TIEFIGHTER, &bytes(&request));
+    rig.shake_hands();
+    let denied = b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: deathstar\r\n\r\n";
+    let out = rig.send(TIEFIGHTER, &bytes(&request(1001, 5001, denied)));
     let payload_to = |to: PortId| -> Vec<u8> {
         let to = out.iter().filter(|(port, _)| *port == to);
         to.flat_map(|(_, packet)| headers(packet).payload(packet).unwrap().to_vec()).collect()

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::identity::{Identities, Identity};
 use crate::label::Labels;
+use crate::rule::name::NamePattern;
 use crate::rule::{CidrGroups, Peer, Peers, ServiceChoice, ServicePeer};
 use crate::snapshot::{self, Snapshot};
 use crate::table::{IdentityRecord, Prefixes, Settings};
@@ -21,6 +22,8 @@ pub(super) struct Census {
     pub(super) prefixes: Prefixes,
     /// Identity and labels of each pod of the snapshot that is an endpoint, by its place there.
     pub(super) pods: BTreeMap<usize, (Identity, Arc<Labels>)>,
+    /// The identity of each pattern of `toFQDNs`. No selector finds them: they are names of addresses that have an identity.
+    pub(super) names: BTreeMap<NamePattern, Identity>,
 }
 
 impl Census {
@@ -137,7 +140,11 @@ impl Census {
             levels_v4.into_iter().rev().map(|(length, level)| (mask_v4(length), level)).collect();
         prefixes.v6 =
             levels_v6.into_iter().rev().map(|(length, level)| (mask_v6(length), level)).collect();
-        Self { records, prefixes, pods }
+        let names = name_patterns(snapshot)
+            .into_iter()
+            .map(|pattern| (pattern.clone(), identities.of_name(pattern)))
+            .collect();
+        Self { records, prefixes, pods, names }
     }
 }
 
@@ -172,11 +179,25 @@ fn named_prefixes(snapshot: &Snapshot) -> BTreeSet<IpNet> {
                     named.extend(except);
                 }
                 Peer::Service(service) => named.extend(service_prefixes(snapshot, service)),
-                Peer::Endpoints(_) | Peer::Entity(_) => {}
+                Peer::Endpoints(_) | Peer::Entity(_) | Peer::Name(_) => {}
             }
         }
     }
     named
+}
+
+/// Every pattern of `toFQDNs`.
+fn name_patterns(snapshot: &Snapshot) -> BTreeSet<&NamePattern> {
+    let rules = snapshot.policies.iter().flat_map(|policy| &policy.rules);
+    let peers =
+        rules.flat_map(|rule| &rule.egress.clauses).filter_map(|clause| match &clause.peers {
+            Peers::AnyOf(peers) => Some(peers),
+            Peers::Anyone | Peers::Nobody => None,
+        });
+    peers
+        .flatten()
+        .filter_map(|peer| if let Peer::Name(pattern) = peer { Some(pattern) } else { None })
+        .collect()
 }
 
 fn as_labels(pairs: &[(String, String)]) -> Labels {

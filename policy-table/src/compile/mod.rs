@@ -10,7 +10,7 @@
 //! Invariant: an identity nobody could name is in no set but `All`.
 
 mod census;
-mod select;
+pub(crate) mod select;
 mod services;
 mod sweep;
 
@@ -22,8 +22,10 @@ use roaring::RoaringBitmap;
 
 use crate::http::HttpRules;
 use crate::identity::{Identities, Identity};
+use crate::names::NameIndex;
+use crate::rule::name::NamePattern;
 use crate::rule::{
-    Clause, Direction, Effect, HttpRule, Peer, Peers, PortProtocol, PortSpec, Ports, Protocol,
+    Clause, Direction, Effect, HttpRule, L7, Peer, Peers, PortProtocol, PortSpec, Ports, Protocol,
     Rule, RuleOrigin,
 };
 use crate::selector::Selector;
@@ -55,6 +57,7 @@ impl Table {
             sides: Vec::new(),
             shared: HashMap::new(),
             automata: HashMap::new(),
+            indexes: HashMap::new(),
         };
         let (endpoints, sides_of) = compiler.endpoints();
         let Compiler { rules, sides, .. } = compiler;
@@ -66,7 +69,8 @@ impl Table {
         }
         let services =
             snapshot.services.iter().map(|service| services::resolve(snapshot, service)).collect();
-        let Census { records, prefixes, .. } = census;
+        let Census { records, prefixes, names, .. } = census;
+        let (patterns, name_identities) = names.into_iter().unzip();
         Self {
             epoch,
             endpoints,
@@ -78,6 +82,8 @@ impl Table {
             services,
             sides,
             rules,
+            names: NameIndex::new(patterns),
+            name_identities,
         }
     }
 }
@@ -95,6 +101,7 @@ struct Compiler<'s> {
     sides: Vec<Side>,
     shared: HashMap<SideKey, u32>,
     automata: HashMap<Vec<HttpRule>, Arc<HttpRules>>,
+    indexes: HashMap<Vec<NamePattern>, Arc<NameIndex>>,
 }
 
 /// A rule with the numbers of its clauses: ingress first, then egress.
@@ -209,7 +216,7 @@ impl Compiler<'_> {
         };
         if !enforced {
             let maps = std::array::from_fn(|_| PortMap::Uniform(0));
-            return Side { enforced, maps, slots: Vec::new() };
+            return Side { enforced, maps, slots: Vec::new(), names: IdentitySet::None };
         }
         let mut entries = Vec::new();
         for entry in rules {
@@ -233,7 +240,7 @@ impl Compiler<'_> {
             peers,
             kind: CauseKind::Allowed,
             rule: None,
-            http: None,
+            l7: L7::Anything,
             watches: false,
             ports: None,
             matched,
@@ -283,7 +290,7 @@ impl Compiler<'_> {
                     peers,
                     kind,
                     rule: Some(rule),
-                    http: None,
+                    l7: L7::Anything,
                     watches: false,
                     ports: None,
                     matched,
@@ -296,14 +303,18 @@ impl Compiler<'_> {
             let covered = |own: PortProtocol| {
                 CLASSES.map(|class| class.is_some_and(|protocol| own.covers(protocol)))
             };
-            let kind = if port.http.is_some() { CauseKind::Inspected } else { plain };
+            let kind = match port.l7 {
+                L7::Anything => plain,
+                L7::Http(_) => CauseKind::Inspected,
+                L7::Dns(_) => CauseKind::Resolved,
+            };
             let mut push =
                 |peers: IdentitySet, classes: [bool; 6], first: u16, last: u16, every: bool| {
                     into.push(Entry {
                         peers,
                         kind,
                         rule: Some(rule),
-                        http: port.http.clone(),
+                        l7: port.l7.clone(),
                         watches,
                         ports: Some((classes, first, last)),
                         matched: matched(true, every),

@@ -11,8 +11,10 @@ use roaring::RoaringBitmap;
 use super::Compiler;
 use crate::http::HttpRules;
 use crate::identity::Identity;
-use crate::rule::HttpRule;
-use crate::table::{HttpGroup, IdentitySet, PortHttp, PortMap, Side, Slot, SlotClause};
+use crate::names::NameIndex;
+use crate::rule::name::NamePattern;
+use crate::rule::{HttpRule, L7};
+use crate::table::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 /// Everything that holds for a side, in the order it was written.
@@ -21,7 +23,7 @@ pub(super) struct Entry {
     pub(super) peers: IdentitySet,
     pub(super) kind: CauseKind,
     pub(super) rule: Option<RuleId>,
-    pub(super) http: Option<Arc<Vec<HttpRule>>>,
+    pub(super) l7: L7,
     /// The rules only watch (`enableDefaultDeny: false`): every request passes.
     pub(super) watches: bool,
     /// Which protocols of [`CLASSES`], and which ports of them; `None`: everything.
@@ -64,11 +66,12 @@ impl Compiler<'_> {
                     active.remove(gone);
                 }
                 active.extend(opens.get(&border).into_iter().flatten());
-                runs.push((border, slots.of(&active, &mut self.automata)));
+                runs.push((border, slots.of(&active, &mut self.automata, &mut self.indexes)));
             }
             pages(&runs)
         });
-        Side { enforced: true, maps, slots: slots.made }
+        let names = names(&entries);
+        Side { enforced: true, maps, slots: slots.made, names }
     }
 }
 
@@ -84,6 +87,7 @@ impl Slots<'_> {
         &mut self,
         active: &BTreeSet<u32>,
         automata: &mut HashMap<Vec<HttpRule>, Arc<HttpRules>>,
+        indexes: &mut HashMap<Vec<NamePattern>, Arc<NameIndex>>,
     ) -> u32 {
         let key: Vec<u32> = active.iter().copied().collect();
         if let Some(slot) = self.known.get(&key) {
@@ -113,6 +117,8 @@ impl Slots<'_> {
             allowed: set(CauseKind::Allowed),
             inspected: set(CauseKind::Inspected),
             http: http(&entries, automata),
+            resolved: set(CauseKind::Resolved),
+            dns: dns(&entries, indexes),
             clauses: clauses.into_iter().map(|(_, clause)| clause).collect(),
         };
         let number = u32::try_from(self.made.len()).unwrap_or(u32::MAX);
@@ -129,14 +135,14 @@ fn http(
 ) -> Option<PortHttp> {
     let mut rules: Vec<HttpRule> = Vec::new();
     let mut places: HashMap<HttpRule, usize> = HashMap::new();
-    let mut groups: Vec<HttpGroup> = Vec::new();
+    let mut groups: Vec<RuleGroup> = Vec::new();
     for entry in entries {
-        let Some(list) = &entry.http else { continue };
+        let Some(list) = entry.l7.http() else { continue };
         let everything = HttpRule::default();
         for rule in list.iter().chain(entry.watches.then_some(&everything)) {
             let place = *places.entry(rule.clone()).or_insert_with(|| {
                 rules.push(rule.clone());
-                groups.push(HttpGroup { peers: IdentitySet::None, sources: Vec::new() });
+                groups.push(RuleGroup { peers: IdentitySet::None, sources: Vec::new() });
                 groups.len().saturating_sub(1)
             });
             if let (Some(group), Some(id)) = (groups.get_mut(place), entry.rule) {
@@ -155,6 +161,45 @@ fn http(
         .entry(rules)
         .or_insert_with_key(|rules| Arc::new(HttpRules::new(index, rules.clone())));
     Some(PortHttp { rules: Arc::clone(rules), groups })
+}
+
+/// The DNS rules of a slot: equal names once, for the union of their peers.
+fn dns(
+    entries: &[&Entry],
+    indexes: &mut HashMap<Vec<NamePattern>, Arc<NameIndex>>,
+) -> Option<PortDns> {
+    let mut written: BTreeMap<NamePattern, Vec<(IdentitySet, RuleId)>> = BTreeMap::new();
+    for entry in entries {
+        let Some(list) = entry.l7.dns() else { continue };
+        let everything = NamePattern::every();
+        for name in list.iter().chain(entry.watches.then_some(&everything)) {
+            let sources = written.entry(name.clone()).or_default();
+            sources.extend(entry.rule.map(|rule| (entry.peers.clone(), rule)));
+        }
+    }
+    if written.is_empty() {
+        return None;
+    }
+    let (names, groups): (Vec<NamePattern>, Vec<RuleGroup>) = written
+        .into_iter()
+        .map(|(name, sources)| {
+            (name, RuleGroup { peers: union(sources.iter().map(|(peers, _)| peers)), sources })
+        })
+        .unzip();
+    let names =
+        indexes.entry(names).or_insert_with_key(|names| Arc::new(NameIndex::new(names.clone())));
+    Some(PortDns { names: Arc::clone(names), groups })
+}
+
+/// The identities of the names that entries allow. They are the greatest numbers of a set.
+fn names(entries: &[Entry]) -> IdentitySet {
+    let mut names = RoaringBitmap::new();
+    for entry in entries {
+        let IdentitySet::These(peers) = &entry.peers else { continue };
+        let is_name = |number: &u32| Identity::from_number(*number).is_name();
+        names.extend(peers.iter().rev().take_while(is_name));
+    }
+    set_of(Arc::new(names))
 }
 
 fn union<'a>(sets: impl Iterator<Item = &'a IdentitySet>) -> IdentitySet {

@@ -4,6 +4,7 @@
 //! shape for all three, which both the oracle and the compiler read. Invariant: *absent*, *empty list* and *list with an
 //! empty item* have become three different values here ([`Peers`], [`Ports`]), so nobody behind has to remember them.
 
+pub mod name;
 pub mod pattern;
 pub(crate) mod shape;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::selector::Selector;
+use name::NamePattern;
 use pattern::Pattern;
 
 /// The kind of object a rule was written in.
@@ -37,7 +39,7 @@ impl fmt::Display for PolicyKind {
 }
 
 /// Where a rule was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleOrigin {
     /// The kind of the object.
     pub kind: PolicyKind,
@@ -201,6 +203,8 @@ pub enum Peer {
     Entity(Entity),
     /// What stands behind Services.
     Service(ServicePeer),
+    /// Addresses outside the cluster that a DNS answer gave this name (`toFQDNs`).
+    Name(NamePattern),
 }
 
 /// Which CiliumCIDRGroups.
@@ -301,8 +305,37 @@ pub struct PortRule {
     pub protocol: PortProtocol,
     /// Which ports.
     pub port: PortSpec,
-    /// `None`: bytes are not looked at. Otherwise a request must match one of these (of no rule: none does).
-    pub http: Option<Arc<Vec<HttpRule>>>,
+    /// What may be said.
+    pub l7: L7,
+}
+
+/// What may be said on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L7 {
+    /// Anything: bytes are not looked at.
+    Anything,
+    /// HTTP requests that match one of these (of no rule: none does).
+    Http(Arc<Vec<HttpRule>>),
+    /// DNS queries for a name that matches one of these.
+    Dns(Arc<Vec<NamePattern>>),
+}
+
+impl L7 {
+    /// The HTTP rules, if it has some.
+    pub fn http(&self) -> Option<&Arc<Vec<HttpRule>>> {
+        match self {
+            Self::Http(rules) => Some(rules),
+            Self::Anything | Self::Dns(_) => None,
+        }
+    }
+
+    /// The names, if it is about DNS.
+    pub fn dns(&self) -> Option<&Arc<Vec<NamePattern>>> {
+        match self {
+            Self::Dns(names) => Some(names),
+            Self::Anything | Self::Http(_) => None,
+        }
+    }
 }
 
 /// The protocol of a port rule.

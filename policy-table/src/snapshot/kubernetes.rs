@@ -14,8 +14,8 @@ use super::reader::{Field, Read, Record};
 use super::selectors::selector;
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
 use crate::rule::{
-    Clause, Effect, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Rule,
-    Section,
+    Clause, Effect, L7, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports,
+    Rule, Section,
 };
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 
@@ -206,5 +206,5 @@ fn port(mut record: Record<'_>) -> Read<PortRule> {
         return Err(at.refuse("endPort needs a port number", ""));
     }
     record.finish()?;
-    Ok(PortRule { protocol, port: spec, http: None })
+    Ok(PortRule { protocol, port: spec, l7: L7::Anything })
 }

@@ -22,6 +22,9 @@ struct Options {
     /// Path
     #[arg(long, default_value = "/v1/request-landing")]
     path: String,
+    /// Sends each request in two segments
+    #[arg(long)]
+    halves: bool,
     /// Milliseconds between an answer and the next request
     #[arg(long, default_value_t = 20)]
     pause: u64,
@@ -46,7 +49,10 @@ fn converse(options: &Options) -> Result<std::convert::Infallible> {
         options.method, options.path, options.server
     );
     loop {
-        stream.write_all(request.as_bytes()).context("send")?;
+        let (first, second) =
+            request.split_at(if options.halves { request.len() / 2 } else { request.len() });
+        stream.write_all(first.as_bytes()).context("send")?;
+        stream.write_all(second.as_bytes()).context("send")?;
         let status = read_answer(&mut stream)?;
         writeln!(std::io::stdout(), "{status}")?;
         thread::sleep(Duration::from_millis(options.pause));

@@ -19,8 +19,11 @@ const SOON: Duration = Duration::from_secs(5);
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("reload::an_allowed_connection_survives_every_change", survives),
-        Case::new("reload::a_judged_connection_survives_every_change", judged_survives),
-        Case::new("reload::an_unjudged_connection_is_reset_by_an_l7_policy", unjudged_is_reset),
+        Case::new("reload::an_inspected_connection_survives_every_change", judged_survives),
+        Case::new(
+            "reload::a_connection_that_cannot_be_followed_is_reset_by_an_l7_policy",
+            unfollowed_is_reset,
+        ),
         Case::new("reload::a_revoked_connection_falls_silent", revoked),
         Case::new("reload::a_bad_snapshot_keeps_the_old_policy", bad_snapshot),
     ]
@@ -34,11 +37,16 @@ struct Steady {
 
 impl Steady {
     fn start(lab: &Lab, pod: &str, server: &str) -> Result<Self> {
+        Self::start_with(lab, pod, server, &[])
+    }
+
+    fn start_with(lab: &Lab, pod: &str, server: &str, more: &[&str]) -> Result<Self> {
         let log = lab.state().join(format!("logs/steady-{pod}.log"));
         let steady = program::ours("steady")?.display().to_string();
         let child = lab
             .command(pod, &steady)
             .args([server, "--patience", "3"])
+            .args(more)
             .stdout(File::create(&log)?)
             .spawn()
             .context("start steady")?;
@@ -78,11 +86,12 @@ impl Drop for Steady {
     }
 }
 
+/// Opened without any rule and followed since, it is judged when an HTTP rule comes, and never lost.
 fn survives() -> Result<()> {
     let manifests = own_manifests();
     let (lab, daemon) = star_wars_lab(&manifests, 1)?;
     let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
-    for policy in [Policy::L4, Policy::None, Policy::L4, Policy::None] {
+    for policy in [Policy::L4, Policy::L7, Policy::None, Policy::L7, Policy::L4, Policy::L7] {
         star_wars::set_policy(&lab, &daemon, &manifests, policy)?;
         steady.expect_answers().with_context(|| format!("under {policy:?}"))?;
     }
@@ -106,11 +115,11 @@ fn judged_survives() -> Result<()> {
     lab.down()
 }
 
-/// Nobody knows where in a request an old connection stands, so it ends at once, visibly, and a new one is judged.
-fn unjudged_is_reset() -> Result<()> {
+/// Half a head that has passed unjudged cannot be called back, so such a connection ends at once, visibly, and a new one is judged.
+fn unfollowed_is_reset() -> Result<()> {
     let manifests = own_manifests();
     let (lab, daemon) = star_wars_lab(&manifests, 1)?;
-    let steady = Steady::start(&lab, "tiefighter", "10.96.77.1:80")?;
+    let steady = Steady::start_with(&lab, "tiefighter", "10.96.77.1:80", &["--halves"])?;
     star_wars::set_policy(&lab, &daemon, &manifests, Policy::L7)?;
     let last = steady.expect_broken()?;
     ensure!(last.contains("reset"), "it ended, but not by a reset: {last}");

@@ -1,15 +1,29 @@
-//! A packet generator on AF_XDP: numbers and addresses arrive, UDP datagrams leave through an interface's transmit ring, and a
-//! [`report::Report`] says how many the kernel took and gave back.
+//! A packet generator and receiver on AF_XDP: a mix of streams or a recording arrives, packets leave through an interface and come
+//! back through another, and a report says what became of them.
 //!
 //! ```text
-//!   pace ──how many now──> send ──packet──> [tx ring] kernel [completion ring] ──> report
+//!   mix ──> build ─┐                                                              ┌─> measure ──> report ──> text, JSON, page
+//!   replay ────────┴─> send ──> [tx ring] ══ network ══ [XDP, rx ring] ──> receive ┘
+//!   rate ──> pace ──how many now──┘
 //! ```
 //!
-//! Sending needs no XDP program, so that nothing else on the interface changes.
+//! One thread sends and receives by turns. A sender needs no XDP program, so that nothing else on its interface changes.
 #![forbid(unsafe_code)]
 
+pub mod build;
+pub mod clock;
+pub mod link;
 pub mod mac;
+pub mod measure;
+pub mod mix;
+pub mod neighbour;
 pub mod pace;
-pub mod packet;
+pub mod progress;
+pub mod rate;
+pub mod receive;
+pub mod replay;
 pub mod report;
+pub mod run;
 pub mod send;
+pub mod tag;
+pub mod values;

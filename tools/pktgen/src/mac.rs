@@ -1,4 +1,5 @@
-//! A MAC address as written on the command line: six pairs of hexadecimal digits between colons arrive, the address leaves.
+//! A MAC address as written on the command line or in a mix: six pairs of hexadecimal digits between colons arrive, the address
+//! leaves; as a number too, so that ranges can be counted through.
 
 use parser::ethernet::MacAddress;
 
@@ -25,6 +26,17 @@ pub fn parse(text: &str) -> Result<MacAddress, MacError> {
     if pairs.next().is_some() { Err(MacError) } else { Ok(MacAddress::new(octets)) }
 }
 
+/// The address as a number, first octet highest.
+pub fn to_number(mac: MacAddress) -> u128 {
+    mac.octets().into_iter().fold(0, |number, octet| number << 8 | u128::from(octet))
+}
+
+/// The address of a number below 2^48.
+pub fn from_number(number: u128) -> MacAddress {
+    let [.., a, b, c, d, e, f] = number.to_be_bytes();
+    MacAddress::new([a, b, c, d, e, f])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +45,8 @@ mod tests {
     fn what_is_printed_is_read_back() {
         let mac = MacAddress::new([0x02, 0xab, 0, 9, 0xff, 1]);
         assert_eq!(parse(&mac.to_string()), Ok(mac));
+        assert_eq!(from_number(to_number(mac)), mac);
+        assert_eq!(to_number(mac), 0x02ab_0009_ff01);
     }
 
     #[test]

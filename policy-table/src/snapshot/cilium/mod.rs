@@ -218,7 +218,7 @@ impl Reading<'_> {
                 return Err(icmps.refuse(reason, ""));
             }
             (None, None) => Ports::All,
-            (Some(list), None) => self.ports(effect, &list)?,
+            (Some(list), None) => self.ports(direction, effect, &list)?,
             (None, Some(list)) => ports::icmp_types(&list)?,
         };
         if let Some(authentication) = record.take("authentication") {

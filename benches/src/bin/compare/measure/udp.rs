@@ -43,7 +43,17 @@ fn send(stage: &Stage, client: &str, peer: &dyn Peer, seconds: u64) -> Result<f6
     command.args(["send", "--interface", peer.interface()]);
     command.args(["--source-mac", &own, "--destination-mac", &next]);
     command.args(["--source", &source, "--destination", peer.address()]);
-    command.args(["--size", "60", "--seconds", &seconds.to_string(), "-o", "json"]);
+    // A thousand connections, as the middle sees it.
+    command.args([
+        "--src-port",
+        "10000-10999",
+        "--size",
+        "60",
+        "--seconds",
+        &seconds.to_string(),
+        "-o",
+        "json",
+    ]);
     let said: Value = serde_json::from_str(&program::run_well(&mut command)?).context("pktgen")?;
-    said.pointer("/seconds").and_then(Value::as_f64).with_context(|| format!("pktgen: {said}"))
+    said.pointer("/tx/seconds").and_then(Value::as_f64).with_context(|| format!("pktgen: {said}"))
 }

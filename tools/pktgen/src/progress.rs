@@ -1,0 +1,73 @@
+//! The line that shows how a run goes, on standard error while that is a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::{
+    report::{scaled, share},
+    run::Sample,
+};
+
+/// Shows samples, at most one a second.
+#[derive(Debug)]
+pub struct Progress {
+    is_terminal: bool,
+    receives: bool,
+    shown: Sample,
+}
+
+impl Progress {
+    /// Progress of a run that receives or does not.
+    pub fn new(receives: bool) -> Self {
+        let shown = Sample { at: 0.0, handed: 0, received: 0 };
+        Self { is_terminal: io::stderr().is_terminal(), receives, shown }
+    }
+
+    /// Shows a sample if it is time.
+    pub fn show(&mut self, sample: &Sample) {
+        if !self.is_terminal || sample.at - self.shown.at < 1.0 {
+            return;
+        }
+        let line = line(&self.shown, sample, self.receives);
+        self.shown = *sample;
+        // Who closed standard error does not want to see it.
+        let _unseen = write!(io::stderr(), "\r\x1b[K{line}");
+    }
+
+    /// Ends the line.
+    pub fn end(&self) {
+        if self.is_terminal {
+            let _unseen = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn line(before: &Sample, now: &Sample, receives: bool) -> String {
+    let rate = |count: u64| scaled(count as f64 / (now.at - before.at));
+    let mut line = format!("{:.0} s  {}packets/s sent", now.at, rate(now.handed - before.handed));
+    if receives {
+        let missing = now.handed.saturating_sub(now.received);
+        line += &format!(
+            "  {}packets/s received  {missing} on the way or lost ({:.3} %)",
+            rate(now.received - before.received),
+            share(missing, now.handed) * 100.0
+        );
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_those_since_the_line_before() {
+        let before = Sample { at: 1.0, handed: 1000, received: 1000 };
+        let now = Sample { at: 3.0, handed: 5000, received: 4000 };
+        assert_eq!(
+            line(&before, &now, true),
+            "3 s  2.00 kpackets/s sent  1.50 kpackets/s received  1000 on the way or lost (20.000 %)"
+        );
+        assert_eq!(line(&before, &now, false), "3 s  2.00 kpackets/s sent");
+    }
+}
