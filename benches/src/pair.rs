@@ -40,7 +40,7 @@ pub fn throughput(workers: u16, first_core: usize, time: Duration) -> f64 {
     let rests: Vec<Rest> =
         (0..workers).map(|_| Rest::new(Duration::ZERO).expect("a poll")).collect();
     let inboxes: Vec<Arc<Inbox>> = rests.iter().map(Rest::inbox).collect();
-    let barrier = Arc::new(Barrier::new(usize::from(workers)));
+    let barrier = Arc::new(Barrier::new(usize::from(workers) + 1));
     let stop = Arc::new(AtomicBool::new(false));
     let (tell, told) = mpsc::channel();
     let mut threads = Vec::new();
@@ -63,6 +63,7 @@ pub fn throughput(workers: u16, first_core: usize, time: Duration) -> f64 {
         threads
             .push(spawn_pinned(&format!("bench-{number}"), core, unpinned, run).expect("a thread"));
     }
+    barrier.wait();
     std::thread::sleep(time);
     stop.store(true, Ordering::Relaxed);
     let rates = threads.iter().map(|_| told.recv().expect("a rate"));
