@@ -57,6 +57,11 @@ pub enum Verdict {
         /// What the quoted packet's sender knows of it.
         quoted: Quoted,
     },
+    /// Keep it until its packet is whole, which is judged then.
+    Gather {
+        /// As in [`Verdict::HandOn`].
+        settled: bool,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -117,7 +122,7 @@ impl<P: Port> Worker<P> {
             return self.judge_icmp_error(world, port, headers, error);
         }
         match headers.transport {
-            Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
+            Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match headers.flow_tuple() {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
@@ -262,11 +267,12 @@ impl<P: Port> Worker<P> {
         if let Some(flags) = flags {
             connection.phase = connection.phase.after(flags, found.direction);
         }
+        let (port, wanted) = connection.way(found.direction);
         if connection.stream.is_some() {
-            return Verdict::Inspect(found);
+            // The engine must not note bytes that then do not pass.
+            return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
         }
         let follows = connection.shadow.is_some();
-        let (port, wanted) = connection.way(found.direction);
         let verdict = forward(world, port, headers, tuple, wanted);
         if follows { followed(verdict, found) } else { verdict }
     }
@@ -368,13 +374,13 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         self.count_grounds(access);
         match self.connections.insert(connection, now) {
-            Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(id) => {
+            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Ok(id) => {
                 let verdict = forward(world, port, headers, tuple, wanted);
                 let found = Found { id, direction: Direction::Original };
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
             }
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -475,8 +481,8 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(direction);
         self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -626,11 +632,18 @@ fn forward(
     if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
-    let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
-        return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
-    }
-    Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+    too_big(world, port, headers)
+        .unwrap_or(Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) })
+}
+
+/// The verdict on a packet that the link behind `port` cannot carry.
+fn too_big(world: &World, port: PortId, headers: &Headers) -> Option<Verdict> {
+    let Some(view) = world.port(port) else { return Some(Verdict::Drop(DropReason::PortGone)) };
+    headers
+        .network
+        .packet_len()
+        .is_none_or(|length| length > view.mtu)
+        .then_some(Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu }))
 }
 
 /// Forwards under the eyes of the connection's shadow.

@@ -6,8 +6,10 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+mod fragments;
 pub mod handoff;
 pub mod judge;
+mod linear;
 pub mod neighbour;
 pub mod ports;
 pub mod stream;
@@ -28,8 +30,10 @@ use parser::headers::Headers;
 use policy_table::HttpScratch;
 
 use crate::{
-    connection::{self, ConnectionId, Connections},
+    budgets::Budgets,
+    connection::{ConnectionId, Connections},
     counters::Counters,
+    drop_reason::DropReason,
     flow::FlowEvent,
     hits::Hits,
     inspect,
@@ -100,7 +104,7 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address.
+    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
     /// Connections.
     pub connections: usize,
@@ -108,6 +112,8 @@ pub struct Report {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
 }
 
 /// How things are with a worker's sockets on one port.
@@ -139,6 +145,15 @@ pub struct Reporting {
     pub hits: Sender<Hits>,
 }
 
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What one inspected connection may use, and which rules of the grammar are widened.
+    pub limits: inspect::Limits,
+    /// What the worker may use in all, and one endpoint of it.
+    pub budgets: Budgets,
+}
+
 /// Whether a turn had work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -160,18 +175,20 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
-    limits: inspect::Limits,
+    settings: Settings,
     scratch: HttpScratch,
     outbox: stream::Outbox,
+    linear: linear::Linear,
+    workbench: linear::Workbench,
     counters: Counters,
     hits: Hits,
     workers: Vec<Arc<Inbox>>,
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::Budget,
     drop_budget: carry_out::Budget,
 }
 
@@ -183,6 +200,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
+        settings: Settings,
     ) -> Self {
         Self {
             id,
@@ -192,17 +210,19 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
-            connections: Connections::new(connection::table::CAPACITY),
+            connections: Connections::new(settings.budgets),
+            fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
-            limits: inspect::Limits::default(),
+            settings,
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
+            linear: linear::Linear::default(),
+            workbench: linear::Workbench::default(),
             counters: Counters::default(),
             hits: Hits::new(None),
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::Budget::default(),
             drop_budget: carry_out::Budget::default(),
         }
     }
@@ -244,8 +264,8 @@ impl<P: Port> Worker<P> {
             ) else {
                 continue;
             };
+            progress = Progress::Worked;
             while let Some(frame) = self.batch.pop_front() {
-                progress = Progress::Worked;
                 self.counters.received += 1;
                 self.process(&world, port, frame, false, now);
             }
@@ -265,13 +285,20 @@ impl<P: Port> Worker<P> {
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
         self.expire_waiting();
+        self.expire_fragments(now);
         self.flush();
         progress
     }
 
     /// One packet: read, judged, carried out.
     fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
-        let verdict = match Headers::parse(frame.bytes()) {
+        // All headers lie in the first chunk, or the packet is malformed.
+        let length = frame.len();
+        let verdict = match Headers::parse_first(frame.bytes(), length) {
+            // Only a link's shortest frames are padded.
+            Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
+                Verdict::Drop(DropReason::InvalidPacket)
+            }
             Ok(headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
@@ -308,9 +335,10 @@ impl<P: Port> Worker<P> {
             }
             Command::RemovePort { port, back } => {
                 for frame in self.ports.forget_waiting(port) {
-                    self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
+                    self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
+                self.forget_fragments();
                 if let Some((sockets, fd)) = self.ports.remove(port) {
                     if let Some(fd) = fd {
                         let _unwatched = rest.unwatch(fd);
@@ -352,10 +380,11 @@ impl<P: Port> Worker<P> {
             counters: self.counters.clone(),
             ports: self.ports.report(),
             free: self.pool.free(),
-            waiting: self.ports.waiting(),
+            waiting: self.ports.waiting() + self.fragments.waiting(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
+            held_bytes: self.connections.held(),
         }
     }
 
@@ -370,6 +399,7 @@ impl<P: Port> Worker<P> {
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);
         }
+        self.forget_fragments();
         self.pool.retire();
     }
 

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod connectivity;
 mod crash;
+mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
@@ -73,9 +75,11 @@ fn cases() -> Vec<Case> {
         reload::cases(),
         operate::cases(),
         tools::cases(),
+        connectivity::cases(),
         internet::cases(),
         crash::cases(),
         uplink::cases(),
+        fragments::cases(),
         load::cases(),
     ]
     .into_iter()
