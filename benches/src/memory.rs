@@ -16,10 +16,14 @@ pub struct Memory {
     pub bytes: f64,
 }
 
-/// `connections` established ones, judged at L4.
+/// `connections` established ones, judged at L4, each of which carries a packet in the end.
 #[must_use]
 pub fn packets(connections: usize) -> Memory {
-    measure(Policy::Bare, connections, |_| {})
+    measure(Policy::Bare, connections, |rig| {
+        for _ in 0..connections / crate::rig::BATCH {
+            rig.packets();
+        }
+    })
 }
 
 /// `connections` inspected ones, idle after a request each.

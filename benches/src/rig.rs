@@ -12,10 +12,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crossbeam::queue::ArrayQueue;
 use dataplane::{
+    budgets::Budgets,
     umem::{Frame, Pool, Region, pool, port::FakePort},
     worker::{
-        Command, Observers, PortId, Reporting, Worker, WorkerId, clock::Clock, handoff::Inbox,
-        wakeup::Rest,
+        self, Command, Observers, PortId, Reporting, Worker, WorkerId, clock::Clock,
+        handoff::Inbox, wakeup::Rest,
     },
     world::{Neighbour, PortKind, PortView, World},
 };
@@ -36,6 +37,8 @@ pub const HTTP: u16 = 80;
 
 const FRAMES: u32 = 16 * 1024;
 const START: u32 = 1000;
+/// Room for connections.
+const CONNECTIONS: usize = 1 << 20;
 
 /// What is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +144,14 @@ pub(crate) fn worker(
         hits: crossbeam::channel::unbounded().0,
     };
     let pool = Pool::new(Arc::clone(frames));
-    let mut worker = Worker::new(id, Clock::start(), pool, inboxes, reporting);
+    // One client opens them all.
+    let budgets = Budgets {
+        connections: CONNECTIONS,
+        connections_per_endpoint: CONNECTIONS,
+        ..Budgets::default()
+    };
+    let settings = worker::Settings { budgets, ..worker::Settings::default() };
+    let mut worker = Worker::new(id, Clock::start(), pool, inboxes, reporting, settings);
     for (port, view) in world.ports() {
         let sockets = FakePort::default();
         let receives = view.home == id;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use dataplane::{
+    budgets::Budgets,
     connection::{Connection, Connections, Judgement, tcp::Phase},
     worker::{PortId, clock::Tick},
 };
@@ -26,7 +27,12 @@ pub fn flow(number: u32) -> FlowTuple {
 /// A table with the connections of the flows below `size`.
 #[must_use]
 pub fn full(size: u32) -> Connections {
-    let mut table = Connections::new(size as usize);
+    let budgets = Budgets {
+        connections: size as usize,
+        connections_per_endpoint: size as usize,
+        ..Budgets::default()
+    };
+    let mut table = Connections::new(budgets);
     for number in 0..size {
         table.insert(connection(number), Tick(0)).expect("there is room");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use benches::allocation::allocations;
 use benches::rig::{BATCH, Policy, Rig};
-use benches::{memory, pair, table};
+use benches::{memory, pair};
 
 use crate::sample::Spread;
 use crate::stage::Cores;
@@ -13,11 +13,9 @@ use crate::stage::Cores;
 const CONNECTIONS: usize = 4 * BATCH;
 /// Batches of one round.
 const TURNS: usize = 200;
-/// Idle connections whose memory is measured: as many as fill a worker's table (L4), and many (L7).
-const JUDGED: usize = 500_000;
+/// Idle connections whose memory is measured, judged at L4 and inspected.
+const JUDGED: usize = 1_000_000;
 const INSPECTED: usize = 40_000;
-/// Connections of one table.
-const STABLE: u32 = 1_000_000;
 
 /// The figures of a run.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ pub(crate) struct InMemory {
     pub(crate) inspected: Spread,
     /// Bytes of one judged at L4.
     pub(crate) judged: Spread,
-    /// Connections that one table held, every one of which was found again.
+    /// Connections that one worker had, each of which carried a packet.
     pub(crate) stable: Spread,
     /// How many times one worker's packets per second two workers carry.
     pub(crate) two_workers: Spread,
@@ -59,13 +57,14 @@ pub(crate) fn measure(cores: Cores, rounds: usize) -> Option<InMemory> {
         let first = cores.middle.saturating_sub(1);
         two_workers.push(pair::throughput(2, first, time) / one);
     }
+    let judged = memory::packets(JUDGED);
     Some(InMemory {
         packet: Spread::of(packet)?,
         request: Spread::of(request)?,
         allocations: Spread::of(vec![number(allocated)])?,
         inspected: Spread::of(vec![memory::requests(INSPECTED).bytes])?,
-        judged: Spread::of(vec![memory::packets(JUDGED).bytes])?,
-        stable: Spread::of(vec![number(found(STABLE))])?,
+        judged: Spread::of(vec![judged.bytes])?,
+        stable: Spread::of(vec![number(judged.connections)])?,
         two_workers: Spread::of(two_workers)?,
     })
 }
@@ -74,12 +73,6 @@ pub(crate) fn measure(cores: Cores, rounds: usize) -> Option<InMemory> {
 fn turns(rig: &mut Rig, turn: impl Fn(&mut Rig) -> Duration) -> f64 {
     let took: Duration = (0..TURNS).map(|_| turn(rig)).sum();
     took.as_secs_f64() * 1e9 / number(TURNS.saturating_mul(BATCH))
-}
-
-/// How many connections of a full table are found in it.
-fn found(size: u32) -> usize {
-    let full = table::full(size);
-    (0..size).filter(|number| full.find(&table::flow(*number)).is_some()).count()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run")]

@@ -171,7 +171,7 @@ pub(crate) fn checks(
     row(12, "memory of an L4 connection", &|row| {
         row.value(" B", memory.map(|memory| memory.judged), AtMost(128.0));
     });
-    row(12, "connections in one table, every one found again", &|row| {
+    row(12, "connections of one worker, each carrying a packet", &|row| {
         row.value("", memory.map(|memory| memory.stable), AtLeast(1e6));
     });
     row(13, "idle daemon with 10 ports", &|row| {
