@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     client::{Asked, Client, Targets},
     clock::{self, SECOND},
-    link::{Link, LinkError},
+    link::{Baseline, Link, LinkError, OwnLosses},
     pace::{BATCH, Limit, Pacer, Step},
     run::RunError,
     server::Server,
-    stack::Stack,
+    stack::{Role, Stack, Turn},
     wait::Waiter,
 };
 
@@ -38,11 +38,12 @@ pub struct LoadSample {
 
 /// One side: a stack on its link.
 #[derive(Debug)]
-pub struct Side<'a, R: crate::stack::Role> {
+pub struct Side<'a, R: Role> {
     /// Where.
     pub link: &'a mut Link,
     /// Its connections.
     pub stack: Stack<R>,
+    baseline: Baseline,
 }
 
 /// What the client does.
@@ -73,14 +74,31 @@ pub struct LoadCourse {
     pub asked: Option<Asked>,
     /// Connections that were still open at the end.
     pub left_open: u64,
+    /// Packets that the client itself lost until then.
+    pub client_losses: OwnLosses,
+    /// Packets that the server itself lost until then.
+    pub server_losses: OwnLosses,
     /// Whether it was stopped before its end.
     pub was_stopped: bool,
     /// What part of the connection rate asked for was reached, if one was.
     pub reached: Option<f64>,
 }
 
-impl<R: crate::stack::Role> Side<'_, R> {
-    fn turn(&mut self, now: u64) -> Result<crate::stack::Turn, LinkError> {
+impl<'a, R: Role> Side<'a, R> {
+    /// A side on this link, whose losses count from now on. The seed decides sequence numbers.
+    ///
+    /// # Errors
+    /// The link's counters cannot be read.
+    pub fn new(link: &'a mut Link, role: R, seed: u64) -> Result<Self, LinkError> {
+        let baseline = Baseline::of(link)?;
+        Ok(Self { stack: Stack::new(role, link.mac, link.mtu, seed), link, baseline })
+    }
+
+    fn losses(&self) -> Result<OwnLosses, LinkError> {
+        self.baseline.losses(self.link, 0)
+    }
+
+    fn turn(&mut self, now: u64) -> Result<Turn, LinkError> {
         let Link { port, pool, place, .. } = &mut *self.link;
         self.stack.turn(port, pool, now).map_err(|_gone| LinkError::NoInterface(place.clone()))
     }
@@ -150,6 +168,11 @@ pub fn load(
         peak,
         asked: Some(client.stack.role.asked.clone()),
         left_open: client.stack.len() as u64,
+        client_losses: client.losses()?,
+        server_losses: match &server {
+            Some(server) => server.losses()?,
+            None => OwnLosses::default(),
+        },
         was_stopped: stop.load(Ordering::Relaxed),
         reached: plan.pacer.reached(duration),
     };
@@ -187,11 +210,19 @@ pub fn serve(
             turn.next_timer.map_or(u64::MAX, |at| at.saturating_sub(now)),
         );
     };
-    let left_open = server.stack.len() as u64;
+    let course = LoadCourse {
+        duration,
+        series: Vec::new(),
+        peak,
+        asked: None,
+        left_open: server.stack.len() as u64,
+        client_losses: OwnLosses::default(),
+        server_losses: server.losses()?,
+        was_stopped: stop.load(Ordering::Relaxed),
+        reached: None,
+    };
     server.abandon()?;
-    let was_stopped = stop.load(Ordering::Relaxed);
-    let series = Vec::new();
-    Ok(LoadCourse { duration, series, peak, asked: None, left_open, was_stopped, reached: None })
+    Ok(course)
 }
 
 /// Opens the connections that are due, as far as there may be more. Returns for how long none will be due.

@@ -8,7 +8,7 @@ use xdp_redirect::Mode;
 use crate::{
     client::Asked,
     clock,
-    link::{Baseline, Link, LinkError, OwnLosses},
+    link::{Link, OwnLosses},
     load::{LoadCourse, LoadSample},
     report::{
         Latency, Limitation, REACHED, copy_limit, generic_limit, own_limit, per_second,
@@ -110,34 +110,25 @@ pub struct ServerReport {
 
 impl Connections {
     /// Puts together what both sides, or one, counted.
-    ///
-    /// # Errors
-    /// A link's counters cannot be read.
     pub fn new(
         course: &LoadCourse,
-        client: Option<(&Link, Baseline)>,
-        server: Option<(&Link, Baseline, Served)>,
-    ) -> Result<Self, LinkError> {
+        client: Option<&Link>,
+        server: Option<(&Link, Served)>,
+    ) -> Self {
         let mut limits = Vec::new();
-        let mut losses = |link: &Link, baseline: Baseline| {
+        let mut note = |link: &Link, own| {
             copy_limit(link, &mut limits);
             generic_limit(link, &mut limits);
-            let own = baseline.losses(link, 0)?;
             own_limit(link, own, &mut limits);
-            Ok::<_, LinkError>(own)
         };
-        let client = match (client, &course.asked) {
-            (Some((link, baseline)), Some(asked)) => {
-                Some(ClientReport::new(course, asked, link, losses(link, baseline)?))
-            }
-            _ => None,
-        };
-        let server = match server {
-            Some((link, baseline, served)) => {
-                Some(ServerReport::new(course, served, link, losses(link, baseline)?))
-            }
-            None => None,
-        };
+        let client = client.zip(course.asked.as_ref()).map(|(link, asked)| {
+            note(link, course.client_losses);
+            ClientReport::new(course, asked, link)
+        });
+        let server = server.map(|(link, served)| {
+            note(link, course.server_losses);
+            ServerReport::new(course, served, link)
+        });
         if let Some(reached) = course.reached.filter(|&reached| reached < REACHED) {
             let percent = reached * 100.0;
             let text =
@@ -159,12 +150,12 @@ impl Connections {
             limits.push(Limitation::new("stopped", text));
         }
         let series = course.series.clone();
-        Ok(Self { kind: "connections".to_owned(), client, server, series, limits })
+        Self { kind: "connections".to_owned(), client, server, series, limits }
     }
 }
 
 impl ClientReport {
-    fn new(course: &LoadCourse, asked: &Asked, link: &Link, own_losses: OwnLosses) -> Self {
+    fn new(course: &LoadCourse, asked: &Asked, link: &Link) -> Self {
         Self {
             interface: link.place.to_string(),
             mode: link.copy.as_str().to_owned(),
@@ -189,13 +180,13 @@ impl ClientReport {
             retransmissions: asked.retransmissions,
             handshake: Latency::of(&asked.handshakes),
             response: Latency::of(&asked.responses),
-            own_losses,
+            own_losses: course.client_losses,
         }
     }
 }
 
 impl ServerReport {
-    fn new(course: &LoadCourse, served: Served, link: &Link, own_losses: OwnLosses) -> Self {
+    fn new(course: &LoadCourse, served: Served, link: &Link) -> Self {
         Self {
             interface: link.place.to_string(),
             mode: link.copy.as_str().to_owned(),
@@ -205,7 +196,7 @@ impl ServerReport {
             requests: served.requests,
             not_understood: served.not_understood,
             retransmissions: served.retransmissions,
-            own_losses,
+            own_losses: course.server_losses,
         }
     }
 }

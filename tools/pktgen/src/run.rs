@@ -176,6 +176,8 @@ pub fn listen(
         }
         waiter.rest(now, count > 0, u64::MAX);
     };
+    // What has come but was not looked at yet counts too.
+    while receiver.turn()? > 0 {}
     sampler.take(clock::now(), 0, received_by(receiver, true));
     let was_stopped = stop.load(Ordering::Relaxed);
     Ok(Course { duration, series: sampler.series, was_stopped })

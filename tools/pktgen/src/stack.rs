@@ -426,3 +426,178 @@ fn emit(
     }
     .emit(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam::queue::ArrayQueue;
+    use dataplane::umem::{Region, pool, port::FakePort};
+
+    use super::*;
+    use crate::{
+        client::{Client, Question, Script, Targets},
+        http,
+        receive::Addresses,
+        server::Server,
+        values::Values,
+    };
+
+    const FRAMES: u32 = 4000;
+    /// 10.0.0.1 and 10.0.0.2.
+    const HERE: u128 = 0x0a00_0001;
+    const THERE: u128 = 0x0a00_0002;
+    const CLIENT: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
+    const SERVER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
+
+    /// A client and a server with a wire between them, and time that passes only when nothing else happens.
+    struct Wire {
+        client: Stack<Client>,
+        server: Stack<Server>,
+        ports: (FakePort, FakePort),
+        pool: Pool,
+        reserve: Arc<ArrayQueue<Frame>>,
+        now: u64,
+        carried: u64,
+    }
+
+    impl Wire {
+        fn new(requests: u32, body: usize) -> Self {
+            let (_, frames) = Region::plain(FRAMES);
+            let reserve = pool::reserve(frames);
+            let question = Question { request: http::request("GET", "/a", "h"), is_denied: false };
+            let script = Script {
+                requests: Some(requests),
+                allowed: vec![question],
+                denied: Vec::new(),
+                denied_share: 0,
+                holds: false,
+                seed: 1,
+            };
+            let own = |address| Addresses::new(false, Values::fixed(address));
+            Self {
+                client: Stack::new(Client::new(own(HERE), script), CLIENT, 1500, 1),
+                server: Stack::new(Server::new(own(THERE), body), SERVER, 1500, 2),
+                ports: (FakePort::default(), FakePort::default()),
+                pool: Pool::new(Arc::clone(&reserve)),
+                reserve,
+                now: 1,
+                carried: 0,
+            }
+        }
+
+        /// Opens `count` connections, at most 20 at once, to `port` of the server, and runs until all have ended. `is_lost` says
+        /// of each frame, by its number, whether it is.
+        fn run(&mut self, count: u64, is_lost: impl Fn(u64) -> bool) {
+            let targets = Targets {
+                is_ipv6: false,
+                sources: Values::fixed(HERE),
+                destinations: Values::fixed(THERE),
+                port: 80,
+            };
+            let mut opened = 0;
+            while opened < count || !self.client.is_empty() || !self.server.is_empty() {
+                while opened < count && self.client.len() < 20 {
+                    let session = self.client.role.session(self.now);
+                    self.client.open(targets.flow(opened), SERVER, session);
+                    opened += 1;
+                }
+                let (a, b) = (&mut self.ports.0, &mut self.ports.1);
+                let client = self.client.turn(a, &mut self.pool, self.now).unwrap();
+                let server = self.server.turn(b, &mut self.pool, self.now).unwrap();
+                for (from, to) in
+                    [(&mut a.wire_out, &mut b.wire_in), (&mut b.wire_out, &mut a.wire_in)]
+                {
+                    for frame in from.drain(..) {
+                        self.carried += 1;
+                        if is_lost(self.carried) {
+                            self.pool.give(frame);
+                        } else {
+                            to.push_back(frame);
+                        }
+                    }
+                }
+                if !client.did_work
+                    && !server.did_work
+                    && a.wire_in.is_empty()
+                    && b.wire_in.is_empty()
+                {
+                    let next = [client.next_timer, server.next_timer].into_iter().flatten().min();
+                    self.now = self.now.max(next.expect("nobody has anything to do"));
+                }
+            }
+        }
+    }
+
+    impl Drop for Wire {
+        fn drop(&mut self) {
+            self.pool.retire();
+            if !std::thread::panicking() {
+                assert_eq!(self.reserve.len(), FRAMES as usize, "the ledger");
+            }
+        }
+    }
+
+    #[test]
+    fn every_connection_asks_all_its_questions_and_closes() {
+        let mut wire = Wire::new(3, 5000);
+        wire.run(300, |_| false);
+        let (asked, served) = (&wire.client.role.asked, wire.server.role.served);
+        assert_eq!((asked.connected, asked.completed), (300, 300));
+        assert_eq!((asked.requests, asked.allowed, asked.wrong), (900, 900, 0));
+        assert_eq!((served.accepted, served.requests, served.not_understood), (300, 900, 0));
+        assert_eq!((asked.retransmissions, served.retransmissions, wire.now), (0, 0, 1));
+        assert_eq!(asked.responses.len(), 900);
+    }
+
+    #[test]
+    fn without_requests_connections_open_and_close() {
+        let mut wire = Wire::new(0, 0);
+        wire.run(50, |_| false);
+        let asked = &wire.client.role.asked;
+        assert_eq!((asked.completed, asked.requests), (50, 0));
+        // SYN, SYN-ACK, ACK and FIN (one segment or two), FIN, ACK.
+        assert!((5 * 50..=7 * 50).contains(&wire.carried), "{}", wire.carried);
+    }
+
+    #[test]
+    fn lost_frames_are_sent_again() {
+        let mut wire = Wire::new(2, 20_000);
+        wire.run(60, |number| number % 11 == 3);
+        let asked = &wire.client.role.asked;
+        assert_eq!((asked.connected, asked.allowed, asked.wrong), (60, 120, 0));
+        assert_eq!(asked.timed_out, 0);
+        assert!(asked.retransmissions + wire.server.role.served.retransmissions > 0);
+    }
+
+    #[test]
+    fn who_serves_nothing_resets() {
+        let mut wire = Wire::new(1, 0);
+        let flow = Flow {
+            local: "10.0.0.1".parse().unwrap(),
+            local_port: 9,
+            remote: "10.0.0.2".parse().unwrap(),
+            remote_port: 80,
+        };
+        let session = wire.client.role.session(1);
+        wire.client.open(flow, SERVER, session);
+        let Wire { client, ports: (a, b), pool, .. } = &mut wire;
+        client.turn(a, pool, 1).unwrap();
+        // The SYN comes back to a client, which accepts nothing.
+        let own = Addresses::new(false, Values::fixed(THERE));
+        let script = Script {
+            requests: Some(0),
+            allowed: Vec::new(),
+            denied: Vec::new(),
+            denied_share: 0,
+            holds: false,
+            seed: 0,
+        };
+        let mut other = Stack::new(Client::new(own, script), SERVER, 1500, 3);
+        b.wire_in.append(&mut a.wire_out);
+        other.turn(b, pool, 1).unwrap();
+        a.wire_in.append(&mut b.wire_out);
+        client.turn(a, pool, 1).unwrap();
+        assert_eq!((client.role.asked.reset, client.len()), (1, 0));
+    }
+}

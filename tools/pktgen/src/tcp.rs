@@ -440,10 +440,10 @@ mod tests {
                         to_client = queue;
                     }
                 }
-                if let (Some(end), Some(server)) = (self.client.ended(), &self.server) {
-                    if server.ended().is_some() || end != End::Closed {
-                        return (at_server, at_client, end);
-                    }
+                if let (Some(end), Some(server)) = (self.client.ended(), &self.server)
+                    && (server.ended().is_some() || end != End::Closed)
+                {
+                    return (at_server, at_client, end);
                 }
                 if let Some((segment, mss)) = to_server.pop_front() {
                     let segment = give(&segment, mss);

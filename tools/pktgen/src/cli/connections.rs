@@ -5,7 +5,7 @@ use parser::ethernet::MacAddress;
 use pktgen::{
     client::{Client, Question, Script, Targets},
     clock, http,
-    link::{Baseline, Link, Place},
+    link::{Link, Place},
     load::{self, Plan, Side},
     load_report::Connections,
     mac, mix,
@@ -14,7 +14,6 @@ use pktgen::{
     rate::Rate,
     receive::Addresses,
     server::Server,
-    stack::Stack,
 };
 
 use super::{Failure, OutputArgs, nanos, stop_on_signal};
@@ -170,15 +169,12 @@ pub(super) fn connect(args: &ConnectArgs) -> Result<(), Failure> {
         None => None,
     };
     let mut link = Link::open(&args.interface, 0, true)?;
-    let baseline = Baseline::of(&link)?;
-    let serving_baseline = serving.as_ref().map(Baseline::of).transpose()?;
-    let mut server = serving.as_mut().map(|link| Side {
-        stack: Stack::new(Server::new(served, args.body), link.mac, link.mtu, !args.seed),
-        link,
-    });
+    let mut server = match &mut serving {
+        Some(link) => Some(Side::new(link, Server::new(served, args.body), !args.seed)?),
+        None => None,
+    };
     let client = Client::new(Addresses::new(is_ipv6, sources), script);
-    let mut client =
-        Side { stack: Stack::new(client, link.mac, link.mtu, args.seed), link: &mut link };
+    let mut client = Side::new(&mut link, client, args.seed)?;
     let mut plan = Plan {
         targets,
         gateway: args.destination_mac,
@@ -191,17 +187,13 @@ pub(super) fn connect(args: &ConnectArgs) -> Result<(), Failure> {
         progress.show(sample);
     });
     progress.end();
-    let server = server
-        .as_ref()
-        .zip(serving_baseline)
-        .map(|(server, baseline)| (&*server.link, baseline, server.stack.role.served));
-    args.output.print(&Connections::new(&course?, Some((client.link, baseline)), server)?)
+    let server = server.as_ref().map(|server| (&*server.link, server.stack.role.served));
+    args.output.print(&Connections::new(&course?, Some(client.link), server))
 }
 
 pub(super) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let mut link = Link::open(&args.interface, 0, true)?;
-    let baseline = Baseline::of(&link)?;
     let addresses = match &args.address {
         Some(text) => {
             let (values, is_ipv6) = mix::addresses(text).map_err(Failure::wrong)?;
@@ -210,10 +202,9 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         None => Addresses::listed(&link.addresses),
     };
     let server = Server::new(addresses, args.body);
-    let mut server =
-        Side { stack: Stack::new(server, link.mac, link.mtu, clock::now()), link: &mut link };
+    let mut server = Side::new(&mut link, server, clock::now())?;
     let limit = Limit { count: None, time: args.seconds };
     let course = load::serve(&mut server, limit, &stop)?;
     let served = server.stack.role.served;
-    args.output.print(&Connections::new(&course, None, Some((server.link, baseline, served)))?)
+    args.output.print(&Connections::new(&course, None, Some((server.link, served))))
 }

@@ -170,6 +170,8 @@ pub(super) fn search(args: &SearchArgs) -> Result<(), Failure> {
             Some(highest) => highest,
             None => bench.trial(mix, 0)?.rate,
         };
+        // What passes without loss passes where some is tolerated.
+        let mut passing = vec![0; args.repeats as usize];
         for &(name, tolerated) in &goals {
             let goal = Goal { loss: tolerated, precision: args.precision, trials: args.trials };
             let mut result = ResultOfSize {
@@ -181,8 +183,10 @@ pub(super) fn search(args: &SearchArgs) -> Result<(), Failure> {
                 trials: Vec::new(),
             };
             let mut rates = Vec::new();
-            for _ in 0..args.repeats {
-                let found = search::search(&goal, highest, |rate| bench.trial(mix, rate))?;
+            for passing in &mut passing {
+                let found =
+                    search::search(&goal, *passing, highest, |rate| bench.trial(mix, rate))?;
+                *passing = found.rate;
                 rates.push(found.rate);
                 result.bounds.push(found.bound);
                 result.trials.extend(found.trials);
