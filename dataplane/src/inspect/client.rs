@@ -39,7 +39,9 @@ impl Stream {
             self.client.note(timestamps, start <= self.known());
         }
         let past_fin = after > start && (end > self.up.fin || (has_fin && end != self.up.fin));
-        if self.up.fin != NEVER && past_fin {
+        // A first FIN stands behind everything that its sender has said.
+        let early_fin = has_fin && self.phase == Phase::Open && end < self.heard_to();
+        if self.up.fin != NEVER && past_fin || self.up.fin == NEVER && early_fin {
             return Err(StreamDrop::AfterFin);
         }
         if !segment.payload.is_empty()
@@ -158,6 +160,13 @@ impl Stream {
             _ if forwarded => Ok(Disposition::Forwarded),
             _ => Ok(Disposition::Absorbed),
         }
+    }
+
+    /// The end of everything that came from the client: passed, held or early.
+    fn heard_to(&self) -> u64 {
+        let held_end = self.frontier.saturating_add(self.held as u64);
+        let taken = if self.held > 0 { held_end.max(self.up.high) } else { self.up.high };
+        taken.max(self.client_holes.end())
     }
 
     /// What the client has of our own bytes, and of the server's.

@@ -45,6 +45,11 @@ impl Holes {
         self.parts.is_empty()
     }
 
+    /// The position behind the last early byte; 0 when there is none.
+    pub(super) fn end(&self) -> u64 {
+        self.parts.last().map_or(0, Part::end)
+    }
+
     /// Whether `bytes` at `start` disagree with any stored byte.
     pub(super) fn conflicts(&self, start: u64, bytes: &[u8]) -> bool {
         let end = start.saturating_add(bytes.len() as u64);

@@ -9,6 +9,9 @@
 
 mod client;
 mod flow;
+#[cfg(test)]
+#[path = "../../../fuzz/src/splice.rs"]
+mod fuzz_splice;
 mod handshake;
 mod holes;
 mod kept;

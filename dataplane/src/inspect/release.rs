@@ -203,9 +203,13 @@ impl Stream {
         self.frontier.max(self.up.high)
     }
 
-    /// Cuts everything from the frontier to `end` out of the stream.
+    /// Cuts everything from the frontier to `end` out of the stream, and out of what is held.
     pub(super) fn throw_away(&mut self, end: u64) {
         let len = end.saturating_sub(self.frontier);
+        if self.held > 0 {
+            self.kept.remove(self.frontier, end);
+            self.held = self.held.saturating_sub(usize::try_from(len).unwrap_or(usize::MAX));
+        }
         self.up.splice.cut(self.frontier, len);
         self.frontier = self.frontier.max(end);
         // Early copies of what is cut out must not be taken for bytes that the framing has released.
@@ -261,10 +265,7 @@ impl Stream {
     fn read_held<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) {
         while self.held > 0 && self.phase == Phase::Open {
             if self.requests.is_over() {
-                let end = self.frontier.saturating_add(self.held as u64);
-                self.kept.remove(self.frontier, end);
-                self.held = 0;
-                self.throw_away(end);
+                self.throw_away(self.frontier.saturating_add(self.held as u64));
                 break;
             }
             let gate = self.gate_open(around.limits);
@@ -280,23 +281,14 @@ impl Stream {
                     self.flush_kept(around);
                 }
                 Step::Answer { cut, reply } => {
-                    let cut = cut.min(self.held);
-                    let end = self.frontier.saturating_add(cut as u64);
-                    self.kept.remove(self.frontier, end);
-                    self.held = self.held.saturating_sub(cut);
-                    self.throw_away(end);
+                    self.throw_away(self.frontier.saturating_add(cut.min(self.held) as u64));
                     self.answer(reply, around);
                 }
                 Step::Discard(len) => {
-                    let end = self.frontier.saturating_add(len as u64);
-                    self.kept.remove(self.frontier, end);
-                    self.held = self.held.saturating_sub(len);
-                    self.throw_away(end);
+                    self.throw_away(self.frontier.saturating_add(len as u64));
                 }
-                Step::Broken(refusal) => {
-                    self.broken(Reply::refused(refusal), around);
-                    break;
-                }
+                // What is held goes next: nothing may follow.
+                Step::Broken(refusal) => self.broken(Reply::refused(refusal), around),
                 Step::Wait => {
                     if self.up.fin == self.frontier.saturating_add(self.held as u64)
                         && gate

@@ -255,10 +255,7 @@ impl Stream {
             // The last byte of the server's own: behind it stand only answers of ours.
             self.server_end = before;
             self.closing_due = around.now.after(around.limits.linger_time);
-            let held_end = self.frontier.saturating_add(self.held as u64);
-            self.kept.remove(self.frontier, held_end);
-            self.held = 0;
-            self.throw_away(held_end);
+            self.throw_away(self.frontier.saturating_add(self.held as u64));
             self.client_holes.clear();
             self.server_holes.clear();
             self.open_wide();

@@ -135,7 +135,19 @@ impl Splice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::fuzz_splice;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_fuzz_corpus_agrees_with_a_list_of_bytes() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/splice");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            fuzz_splice::check(&std::fs::read(entry.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert!(files > 20, "the corpus is there: {files}");
+    }
 
     #[test]
     fn a_cut_maps_its_bytes_to_one_place_and_acknowledges_them_together() {

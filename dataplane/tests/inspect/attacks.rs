@@ -271,6 +271,21 @@ fn t8_nothing_passes_behind_a_fin() {
     assert_eq!(hand.received(), allowed_text());
 }
 
+/// Found by the fuzz target `stream`: such a FIN went on in the middle of what was cut out.
+#[test]
+fn t8_a_fin_before_the_end_of_what_was_sent_is_refused() {
+    let fin = |packet: &mut Packet| packet.flags = TcpFlags::FIN.with(TcpFlags::ACK);
+    let mut hand = Hand::open();
+    hand.client(0, ALLOWED);
+    assert_eq!(hand.client_with(5, b"", fin), dropped(StreamDrop::AfterFin));
+    hand.client(LEN, &DENIED[..5]);
+    assert_eq!(hand.client_with(LEN + 3, b"", fin), dropped(StreamDrop::AfterFin));
+    hand.client(LEN + 7, &DENIED[7..]);
+    assert_eq!(hand.client_with(LEN + 5, b"", fin), dropped(StreamDrop::AfterFin));
+    assert!(!hand.last.iter().any(|(_, packet)| packet.flags.is_fin()));
+    assert!(hand.stream.phase() == Phase::Open);
+}
+
 #[test]
 fn t8_a_fin_inside_a_head_is_answered_400() {
     let mut hand = Hand::open();
@@ -665,4 +680,21 @@ fn h9_a_broken_chunk_ends_the_request_before_the_server_can_act_on_it() {
     hand.server(0, head.len() as u32 + 8, b"");
     assert!(hand.stream.phase() != Phase::Open);
     assert!(hand.was_reset(Side::Server));
+}
+
+/// Found by the fuzz target `stream`: what stands behind a broken chunk was held, because it came early, and left when the
+/// client sent it again.
+#[test]
+fn h9_what_stands_behind_a_broken_chunk_never_leaves_even_if_it_came_early() {
+    let head = b"POST /allow HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\n";
+    let data = b"hello";
+    let rest = [b"\n0\r\n\r\n".as_slice(), DENIED].concat();
+    let mut hand = Hand::open();
+    let (at_data, at_rest) = (head.len() as u32, (head.len() + data.len()) as u32);
+    hand.client(at_rest - 1, &[b"o".as_slice(), &rest].concat());
+    hand.client(0, head);
+    assert_eq!(hand.judge.refused, 1);
+    hand.client(at_data, &[data.as_slice(), &rest].concat());
+    hand.client(at_rest, &rest);
+    assert_eq!(hand.received(), String::from_utf8_lossy(&[head.as_slice(), data].concat()));
 }

@@ -4,6 +4,7 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
@@ -14,6 +15,7 @@
 
 mod attacks;
 mod endpoint;
+mod fuzz_corpus;
 mod hand;
 mod hostile;
 mod legitimate;

@@ -18,6 +18,7 @@ mod load;
 mod operate;
 mod reload;
 mod story;
+mod tools;
 mod uplink;
 
 /// One test.
@@ -71,6 +72,7 @@ fn cases() -> Vec<Case> {
         story::cases(),
         reload::cases(),
         operate::cases(),
+        tools::cases(),
         internet::cases(),
         crash::cases(),
         uplink::cases(),

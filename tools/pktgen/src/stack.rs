@@ -182,15 +182,17 @@ impl<R: Role> Stack<R> {
         let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..MOST / BATCH {
             let before = batch.len();
-            // Packets of several buffers are larger than the MSS allows: their senders are not ours.
-            let _too_long = port.receive(&mut batch, BATCH, pool);
+            // Packets of several chunks are larger than the MSS that we name: their senders are not ours.
+            let _refused = port.receive(&mut batch, BATCH, pool);
             if batch.len() - before < BATCH {
                 break;
             }
         }
         let mut did_work = !batch.is_empty();
         for mut frame in batch.drain(..) {
-            self.take(frame.bytes_mut(), port, pool, now);
+            if !frame.is_chain() {
+                self.take(frame.bytes_mut(), port, pool, now);
+            }
             pool.give(frame);
         }
         self.batch = batch;
