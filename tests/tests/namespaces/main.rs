@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 mod crash;
+mod differential;
 mod internet;
 mod lifecycle;
 mod load;
@@ -75,6 +76,7 @@ fn cases() -> Vec<Case> {
         crash::cases(),
         uplink::cases(),
         load::cases(),
+        differential::cases(),
     ]
     .into_iter()
     .flatten()
