@@ -9,6 +9,7 @@
 //! tcp         options, when asked for          answer    frames that answer a frame
 //! flow_key    the flow, the connection         rewrite   edits in place, checksums kept right
 //! fragment    where parts wait for the whole   checksum  sums, and changes of sums
+//! dns         questions, and what answers give
 //! stream      bytes in order, once             http      requests and responses in the bytes
 //! ```
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ mod error;
 pub mod answer;
 pub mod arp;
 pub mod checksum;
+pub mod dns;
 pub mod emit;
 pub mod ethernet;
 pub mod flow_key;

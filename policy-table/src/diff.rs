@@ -25,6 +25,8 @@ pub enum Fate {
     Passes,
     /// It passes, as far as its requests do.
     Inspected,
+    /// It passes, as far as its DNS queries do.
+    Resolved,
     /// It is dropped; for a request, answered 403.
     Denied,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Fate {
         out.write_str(match self {
             Self::Passes => "allowed",
             Self::Inspected => "inspected",
+            Self::Resolved => "DNS queries judged",
             Self::Denied => "denied",
         })
     }
@@ -183,6 +186,7 @@ fn fate(access: &Access) -> Fate {
         Access::Allow(_) => Fate::Passes,
         Access::Deny(_) => Fate::Denied,
         Access::Inspect(_) => Fate::Inspected,
+        Access::Resolve(_) => Fate::Resolved,
     }
 }
 
@@ -206,7 +210,7 @@ impl Sample {
 fn parties(tables: &[Table; 2], settings: &Settings) -> Vec<Party> {
     let [old, new] = tables;
     let mut pods: BTreeMap<(Identity, Identity), Party> = BTreeMap::new();
-    for endpoint in old.endpoints() {
+    for endpoint in old.endpoints().iter() {
         let (namespace, name) = (&endpoint.namespace, &endpoint.name);
         let found = [old, new].map(|table| {
             let index = table.endpoint_named(namespace, name)?;
@@ -223,7 +227,10 @@ fn parties(tables: &[Table; 2], settings: &Settings) -> Vec<Party> {
             });
     }
     let world: [IpAddr; 2] = [[192, 0, 2, 1].into(), [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1].into()];
-    let prefixes = tables.iter().flat_map(Table::identities).filter_map(|record| record.prefix);
+    let prefixes = tables
+        .iter()
+        .flat_map(|table| table.identities().iter())
+        .filter_map(|record| record.prefix);
     let addresses: BTreeSet<IpAddr> = prefixes
         // A longer prefix may begin where this one does, or end where it ends, seldom both.
         .flat_map(|prefix| [prefix.network(), prefix.broadcast()])
@@ -287,7 +294,7 @@ fn samples(snapshots: &[&Snapshot]) -> Vec<Sample> {
         {
             let Ports::AnyOf(ports) = &clause.ports else { continue };
             for rule in
-                ports.iter().filter_map(|port| port.http.as_ref()).flat_map(|rules| rules.iter())
+                ports.iter().filter_map(|port| port.l7.http()).flat_map(|rules| rules.iter())
             {
                 let of = |pattern: &Option<Pattern>, first, otherwise: &str| match pattern {
                     Some(pattern) => Shape::of(pattern)?.sample(first),

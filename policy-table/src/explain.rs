@@ -39,6 +39,8 @@ pub enum Outcome {
     Allowed,
     /// It may pass, and its requests are judged; none was asked about.
     Inspected,
+    /// It may pass, and its DNS queries are judged.
+    Resolved,
     /// The request may pass.
     RequestAllowed,
     /// The request is answered 403.
@@ -64,6 +66,7 @@ impl fmt::Display for Outcome {
             Self::DefaultAllowed => "allowed (the rules here do not deny by default)",
             Self::Allowed => "allowed",
             Self::Inspected => "allowed, its HTTP requests are judged",
+            Self::Resolved => "allowed, its DNS queries are judged",
             Self::RequestAllowed => "request allowed",
             Self::RequestDenied => "request DENIED (403)",
         })
@@ -144,10 +147,19 @@ pub fn explain(
     let oracle = Oracle::new(snapshot, settings);
     let (source, destination) = (oracle.who(question.source), oracle.who(question.destination));
     let explaining = Explaining { oracle: &oracle, question, request };
-    let egress = explaining.side(Direction::Egress, &source, &destination);
+    let mut egress = explaining.side(Direction::Egress, &source, &destination);
     let mut ingress = explaining.side(Direction::Ingress, &destination, &source);
     if source.pod.is_some() && egress.outcome == Outcome::Itself {
         ingress.outcome = Outcome::Itself;
+    }
+    let outcomes = [egress.outcome, ingress.outcome];
+    if outcomes.contains(&Outcome::Resolved)
+        && outcomes.iter().any(|outcome| {
+            matches!(outcome, Outcome::Inspected | Outcome::RequestAllowed | Outcome::RequestDenied)
+        })
+    {
+        egress.outcome = Outcome::NoRuleAllows;
+        egress.advice = Some("one port cannot be read as DNS and as HTTP".to_owned());
     }
     let mut words = format!(
         "{} -> {} {}/{}",
@@ -225,6 +237,10 @@ impl<'s> Explaining<'_, 's> {
                     (None, false) => Outcome::DefaultAllowed,
                 };
             }
+            Answer::Resolve => {
+                side.outcome = Outcome::Resolved;
+                side.decided_by = first(&|reason| !reason.dns.is_empty());
+            }
             Answer::Inspect => {
                 side.outcome = Outcome::Inspected;
                 side.decided_by = first(&|reason| reason.http.iter().any(Option::is_some));
@@ -297,7 +313,7 @@ impl<'s> Explaining<'_, 's> {
                 .filter(|clause| clause.effect == Effect::Allow);
             for clause in allows {
                 let mut why = Vec::new();
-                if !self.oracle.is_peer(&clause.peers, peer) {
+                if !self.oracle.is_peer(&clause.peers, subject, peer) {
                     why.push(format!(
                         "peer {} is not {}",
                         name(peer),
@@ -393,7 +409,7 @@ fn name(who: &Who<'_>) -> String {
     }
 }
 
-fn describe_peers(peers: &Peers) -> String {
+pub(crate) fn describe_peers(peers: &Peers) -> String {
     match peers {
         Peers::Anyone => "anyone".to_owned(),
         Peers::Nobody => "anybody".to_owned(),
@@ -401,7 +417,7 @@ fn describe_peers(peers: &Peers) -> String {
     }
 }
 
-fn describe_peer(peer: &Peer) -> String {
+pub(crate) fn describe_peer(peer: &Peer) -> String {
     let but = |except: &[ipnet::IpNet]| {
         let list: Vec<String> = except.iter().map(ToString::to_string).collect();
         if list.is_empty() { String::new() } else { format!(" but {}", list.join(", ")) }
@@ -416,6 +432,7 @@ fn describe_peer(peer: &Peer) -> String {
             format!("CIDR groups {selector}{}", but(except))
         }
         Peer::Entity(entity) => format!("entity {entity:?}"),
+        Peer::Name(pattern) => format!("an address that DNS gives {pattern}"),
         Peer::Service(service) => {
             let which = match &service.which {
                 ServiceChoice::Named(name) => name.clone(),
@@ -426,7 +443,7 @@ fn describe_peer(peer: &Peer) -> String {
     }
 }
 
-fn describe_ports(ports: &Ports) -> String {
+pub(crate) fn describe_ports(ports: &Ports) -> String {
     match ports {
         Ports::All => "any port".to_owned(),
         Ports::Nothing => "any port (none is named)".to_owned(),
@@ -447,7 +464,7 @@ fn describe_port(rule: &PortRule) -> String {
     }
 }
 
-fn describe_http(rule: &HttpRule) -> String {
+pub(crate) fn describe_http(rule: &HttpRule) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (field, pattern) in [("method", &rule.method), ("path", &rule.path), ("host", &rule.host)] {
         parts.extend(pattern.as_ref().map(|pattern| format!("{field} {:?}", pattern.text())));

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::label::Labels;
+use crate::rule::name::NamePattern;
 
 /// The number of a label set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +42,7 @@ impl Identity {
 
     const FIRST_POD: u32 = 256;
     const FIRST_LOCAL: u32 = 1 << 24;
+    const FIRST_NAME: u32 = 3 << 24;
 
     /// The number.
     pub const fn number(self) -> u32 {
@@ -54,7 +56,21 @@ impl Identity {
 
     /// Whether it stands for a prefix that a policy names.
     pub const fn is_cidr(self) -> bool {
-        self.0 >= Self::FIRST_LOCAL
+        self.0 >= Self::FIRST_LOCAL && self.0 < Self::FIRST_NAME
+    }
+
+    /// Whether it stands for the addresses that DNS gives a name of `toFQDNs`.
+    pub const fn is_name(self) -> bool {
+        self.0 >= Self::FIRST_NAME
+    }
+
+    /// Whether it stands for addresses outside the cluster: only those can have names that count.
+    pub const fn is_outside(self) -> bool {
+        matches!(self, Self::WORLD | Self::WORLD_IPV4 | Self::WORLD_IPV6) || self.is_cidr()
+    }
+
+    pub(crate) const fn from_number(number: u32) -> Self {
+        Self(number)
     }
 
     /// The name of a reserved identity, without its `reserved:`.
@@ -92,6 +108,7 @@ impl fmt::Display for Identity {
 pub struct Identities {
     pods: HashMap<Labels, Identity>,
     prefixes: HashMap<(IpNet, Labels), Identity>,
+    names: HashMap<NamePattern, Identity>,
 }
 
 impl Identities {
@@ -111,8 +128,19 @@ impl Identities {
         if let Some(known) = self.prefixes.get(&key) {
             return *known;
         }
-        let identity = Identity(next(Identity::FIRST_LOCAL, self.prefixes.len(), u32::MAX));
+        let identity =
+            Identity(next(Identity::FIRST_LOCAL, self.prefixes.len(), Identity::FIRST_NAME));
         self.prefixes.insert(key, identity);
+        identity
+    }
+
+    /// The number of the addresses that DNS gives the names of a `toFQDNs` pattern.
+    pub fn of_name(&mut self, pattern: &NamePattern) -> Identity {
+        if let Some(known) = self.names.get(pattern) {
+            return *known;
+        }
+        let identity = Identity(next(Identity::FIRST_NAME, self.names.len(), u32::MAX));
+        self.names.insert(pattern.clone(), identity);
         identity
     }
 }

@@ -11,28 +11,36 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod compiled;
 mod diff;
 mod explain;
 mod http;
 mod identity;
 pub mod label;
 mod lint;
+mod listing;
+mod names;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
+mod shared;
 pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use compile::Compiler;
 pub use diff::{Change, Fate, diff};
 pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use lint::{Finding, lint};
+pub use listing::{Listed, ListedHttp, SelectorUse, rules, selectors};
+pub use names::Names;
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
-pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
+pub use shared::Chunks;
+pub use snapshot::{Directory, Loaded, Notice, Refusal, Refusals, Severity, Snapshot, Update};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
 pub use verdict::{
-    Access, Cause, Denial, EndpointIndex, Flow, Grounds, HeaderFields, HttpAccess, HttpRequest,
-    HttpVerdict, MatchType, Peer, RuleId,
+    Access, Cause, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds, HeaderFields,
+    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId,
 };

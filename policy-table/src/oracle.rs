@@ -8,15 +8,17 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 
 use crate::label::{Label, Labels};
+use crate::rule::name::NamePattern;
 use crate::rule::pattern::Pattern;
 use crate::rule::{
-    CidrGroups, Clause, Direction, Effect, Entity, HeaderRule, HttpRule, Peer, Peers, Policy,
+    CidrGroups, Clause, Direction, Effect, Entity, HeaderRule, HttpRule, L7, Peer, Peers, Policy,
     PortSpec, Ports, Protocol, Rule, ServiceChoice, ServicePeer,
 };
 use crate::snapshot::{ContainerPort, Pod, Service, Snapshot};
@@ -30,6 +32,19 @@ pub struct Oracle<'s> {
     settings: &'s Settings,
     /// Only so that a pattern is not compiled for every request.
     patterns: RefCell<HashMap<String, Option<Regex>>>,
+    names: RefCell<HashMap<NamePattern, Option<Regex>>>,
+    learned: &'s [Learned],
+}
+
+/// What a DNS answer told a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// An address of the pod that asked.
+    pub pod: IpAddr,
+    /// The name it asked for, in lower case, with its last dot.
+    pub name: String,
+    /// An address that it was told.
+    pub address: IpAddr,
 }
 
 /// A flow between two addresses.
@@ -72,6 +87,8 @@ pub enum Answer {
     },
     /// Its requests are judged.
     Inspect,
+    /// Its DNS queries are judged.
+    Resolve,
 }
 
 /// What one direction says, and by which clauses.
@@ -96,6 +113,8 @@ pub struct Reason<'s> {
     pub clause: &'s Clause,
     /// For each port rule that matches: its HTTP rules, `None` for a plain one.
     pub http: Vec<Option<&'s [HttpRule]>>,
+    /// For each port rule about DNS that matches: its names.
+    pub dns: Vec<&'s [NamePattern]>,
     /// Its HTTP rules only watch.
     pub watches: bool,
 }
@@ -103,6 +122,10 @@ pub struct Reason<'s> {
 impl Reasons<'_> {
     fn denied(&self) -> bool {
         self.clauses.iter().any(|reason| reason.clause.effect == Effect::Deny)
+    }
+
+    fn resolved(&self) -> bool {
+        self.clauses.iter().any(|reason| !reason.dns.is_empty())
     }
 
     fn inspected(&self) -> bool {
@@ -123,8 +146,13 @@ impl Reasons<'_> {
             Answer::Allow
         } else if self.denied() {
             Answer::Deny { direction, explicit: true }
+        } else if self.inspected() && self.resolved() {
+            // The same bytes cannot be read as HTTP and as DNS.
+            Answer::Deny { direction, explicit: false }
         } else if self.inspected() {
             Answer::Inspect
+        } else if self.resolved() {
+            Answer::Resolve
         } else if self.plain() {
             Answer::Allow
         } else {
@@ -136,7 +164,18 @@ impl Reasons<'_> {
 impl<'s> Oracle<'s> {
     /// An oracle over a snapshot.
     pub fn new(snapshot: &'s Snapshot, settings: &'s Settings) -> Self {
-        Self { snapshot, settings, patterns: RefCell::default() }
+        Self {
+            snapshot,
+            settings,
+            patterns: RefCell::default(),
+            names: RefCell::default(),
+            learned: &[],
+        }
+    }
+
+    /// The same, when these DNS answers came.
+    pub fn knowing(self, learned: &'s [Learned]) -> Self {
+        Self { learned, ..self }
     }
 
     /// Whether a flow may pass.
@@ -145,7 +184,7 @@ impl<'s> Oracle<'s> {
         if source.pod.is_some_and(|one| destination.pod.is_some_and(|two| std::ptr::eq(one, two))) {
             return Answer::Allow;
         }
-        let mut inspect = false;
+        let (mut inspect, mut resolve) = (false, false);
         for direction in [Direction::Egress, Direction::Ingress] {
             let Some(reasons) = self.reasons(direction, &source, &destination, question) else {
                 continue;
@@ -153,10 +192,52 @@ impl<'s> Oracle<'s> {
             match reasons.answer(direction) {
                 Answer::Allow => {}
                 Answer::Inspect => inspect = true,
+                Answer::Resolve => resolve = true,
                 deny @ Answer::Deny { .. } => return deny,
             }
         }
-        if inspect { Answer::Inspect } else { Answer::Allow }
+        match (inspect, resolve) {
+            (true, true) => Answer::Deny { direction: Direction::Egress, explicit: false },
+            (true, false) => Answer::Inspect,
+            (false, true) => Answer::Resolve,
+            (false, false) => Answer::Allow,
+        }
+    }
+
+    /// Whether a DNS query for `name` is denied on a flow whose queries are judged.
+    pub fn refuses_query(&self, question: &Question, name: &str) -> bool {
+        let (source, destination) = (self.who(question.source), self.who(question.destination));
+        let reasons = self.reasons(Direction::Egress, &source, &destination, question);
+        reasons.is_some_and(|reasons| {
+            let meets = |reason: &Reason<'_>| {
+                !reason.dns.is_empty()
+                    && (reason.watches
+                        || reason.dns.iter().copied().flatten().any(|one| self.is_named(one, name)))
+            };
+            !reasons.plain() && !reasons.clauses.iter().any(meets)
+        })
+    }
+
+    /// Whether a name meets a pattern, by the regular expression that Cilium makes of it
+    /// (`pkg/fqdn/matchpattern/matchpattern.go`).
+    fn is_named(&self, pattern: &NamePattern, name: &str) -> bool {
+        const LETTER: &str = "[-a-zA-Z0-9_]";
+        let written = || match pattern.text() {
+            "*" => format!("(^({LETTER}+[.])+$)|(^[.]$)"),
+            text => {
+                let (depth, rest) = match text.strip_prefix("**.") {
+                    Some(rest) => (format!("({LETTER}+([.]{LETTER}+)*)[.]"), rest),
+                    None => (String::new(), text),
+                };
+                let rest = rest.replace('.', "[.]").replace('*', &format!("{LETTER}*"));
+                format!("^{depth}{rest}$")
+            }
+        };
+        let mut names = self.names.borrow_mut();
+        if !names.contains_key(pattern) {
+            names.insert(pattern.clone(), Regex::new(&written()).ok());
+        }
+        names.get(pattern).and_then(Option::as_ref).is_some_and(|regex| regex.is_match(name))
     }
 
     /// The direction that denies a request on a flow whose requests are judged, if one does.
@@ -189,11 +270,11 @@ impl<'s> Oracle<'s> {
             let roles: &[&str] = if any_serves { &["host", "kube-apiserver"] } else { &["host"] };
             return known(Labels::reserved(roles), None, false);
         }
-        let own = |pod: &&Pod| !pod.host_network && pod.addresses.contains(&address);
+        let own = |pod: &&Arc<Pod>| !pod.host_network && pod.addresses.contains(&address);
         if let Some(pod) = self.snapshot.pods.iter().find(own) {
             return known(self.snapshot.labels_of(pod), Some(pod), false);
         }
-        let shared = |pod: &Pod| pod.host_network && pod.addresses.contains(&address);
+        let shared = |pod: &Arc<Pod>| pod.host_network && pod.addresses.contains(&address);
         if self.snapshot.nodes.iter().any(|node| node.addresses.contains(&address))
             || self.snapshot.pods.iter().any(shared)
         {
@@ -252,14 +333,18 @@ impl<'s> Oracle<'s> {
         let mut clauses = Vec::new();
         for (policy, rule) in selecting {
             for clause in &rule.section(direction).clauses {
-                if !self.is_peer(&clause.peers, peer) {
+                if !self.is_peer(&clause.peers, subject, peer) {
                     continue;
                 }
                 let named = self.named_ports(direction, pod, peer);
-                let http = ports(&clause.ports, question, &named);
-                if !http.is_empty() {
+                let matching = ports(&clause.ports, question, &named);
+                if !matching.is_empty() {
                     let watches = !rule.section(direction).default_deny;
-                    clauses.push(Reason { policy, clause, http, watches });
+                    let names = |l7: &&'s L7| l7.dns().map(|names| names.as_slice());
+                    let dns = matching.iter().filter_map(names).collect();
+                    let http = matching.iter().filter(|l7| l7.dns().is_none());
+                    let http = http.map(|l7| l7.http().map(|rules| rules.as_slice())).collect();
+                    clauses.push(Reason { policy, clause, http, dns, watches });
                 }
             }
         }
@@ -277,7 +362,7 @@ impl<'s> Oracle<'s> {
             .snapshot
             .policies
             .iter()
-            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy.as_ref(), rule)));
         let speaks = |(_, rule): &(&Policy, &Rule)| {
             !rule.section(direction).clauses.is_empty() && rule.subject.matches(&subject.labels)
         };
@@ -299,7 +384,7 @@ impl<'s> Oracle<'s> {
 
     /// The container ports of every pod that has the same labels: a peer is known by its labels only.
     fn ports_of_identity(&self, peer: &Who<'s>) -> Vec<ContainerPort> {
-        let alike = |pod: &&Pod| {
+        let alike = |pod: &&Arc<Pod>| {
             !pod.host_network
                 && !pod.addresses.is_empty()
                 && self.snapshot.labels_of(pod) == peer.labels
@@ -308,7 +393,7 @@ impl<'s> Oracle<'s> {
         pods.flat_map(|pod| pod.ports.clone()).collect()
     }
 
-    pub(crate) fn is_peer(&self, peers: &Peers, who: &Who<'_>) -> bool {
+    pub(crate) fn is_peer(&self, peers: &Peers, subject: &Who<'_>, who: &Who<'_>) -> bool {
         match peers {
             Peers::Anyone => true,
             Peers::Nobody => false,
@@ -320,8 +405,18 @@ impl<'s> Oracle<'s> {
                 }
                 Peer::Entity(entity) => is_entity(*entity, who),
                 Peer::Service(service) => self.is_behind(service, who),
+                Peer::Name(pattern) => who.outside && self.is_called(pattern, subject, who),
             }),
         }
+    }
+
+    /// Whether a DNS answer told the subject that a name of this pattern has the address.
+    fn is_called(&self, pattern: &NamePattern, subject: &Who<'_>, who: &Who<'_>) -> bool {
+        self.learned.iter().any(|learned| {
+            learned.address == who.address
+                && subject.pod.is_some_and(|pod| pod.addresses.contains(&learned.pod))
+                && self.is_named(pattern, &learned.name)
+        })
     }
 
     fn prefixes(&self, groups: &CidrGroups) -> Vec<IpNet> {
@@ -339,7 +434,7 @@ impl<'s> Oracle<'s> {
     }
 
     fn is_behind(&self, peer: &ServicePeer, who: &Who<'_>) -> bool {
-        let chosen = |service: &&Service| {
+        let chosen = |service: &&Arc<Service>| {
             peer.namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
                 && match &peer.which {
                     ServiceChoice::Named(name) => service.name == *name,
@@ -429,14 +524,14 @@ fn is_entity(entity: Entity, who: &Who<'_>) -> bool {
     }
 }
 
-/// For each port rule that matches, its HTTP rules; one `None` for a clause that does not look at ports.
+/// For each port rule that matches, what may be said on it; a clause that does not look at ports allows anything.
 pub(crate) fn ports<'s>(
     ports: &'s Ports,
     question: &Question,
     named: &[ContainerPort],
-) -> Vec<Option<&'s [HttpRule]>> {
+) -> Vec<&'s L7> {
     let rules = match ports {
-        Ports::All => return vec![None],
+        Ports::All => return vec![&L7::Anything],
         Ports::Nothing => return Vec::new(),
         Ports::AnyOf(rules) => rules,
     };
@@ -452,7 +547,7 @@ pub(crate) fn ports<'s>(
                 }),
             }
     });
-    matching.map(|rule| rule.http.as_ref().map(|rules| rules.as_slice())).collect()
+    matching.map(|rule| &rule.l7).collect()
 }
 
 pub(crate) fn has_header(wanted: &HeaderRule, request: &HttpRequest<'_>) -> bool {

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::identity::Identity;
+use crate::names::Names;
 use crate::rule::{Direction, Protocol};
 
 /// An endpoint of a table. It means nothing in another table.
@@ -14,17 +15,26 @@ use crate::rule::{Direction, Protocol};
 pub struct EndpointIndex(pub(crate) u32);
 
 impl EndpointIndex {
+    pub(crate) fn of(position: usize) -> Self {
+        Self(u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
     /// Its place in [`Table::endpoints`](crate::Table::endpoints).
     pub fn position(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// A rule of a table. It means nothing in another table.
+/// A rule of a table. The next table knows it by the same number for as long as its policy stays as it is; a number that
+/// is free may be another rule's later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub(crate) u32);
 
 impl RuleId {
+    pub(crate) fn of(position: usize) -> Self {
+        Self(u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
     /// Its place in [`Table::rules`](crate::Table::rules).
     pub fn position(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
@@ -62,6 +72,33 @@ pub enum Access {
     Deny(Denial),
     /// It may, as far as each of its HTTP requests does.
     Inspect(HttpAccess),
+    /// It may, as far as each of its DNS queries does; the answers teach names.
+    Resolve(DnsAccess),
+}
+
+impl Access {
+    /// Why the flow itself may pass, if it may.
+    pub fn grounds(&self) -> Option<Grounds> {
+        match self {
+            Self::Allow(grounds) => Some(*grounds),
+            Self::Inspect(http) => Some(http.grounds()),
+            Self::Resolve(dns) => Some(dns.grounds),
+            Self::Deny(_) => None,
+        }
+    }
+
+    /// The names that had a part in the answer: a connection that was opened under them may keep them.
+    pub fn names(&self) -> Names {
+        let mut names = match self {
+            Self::Inspect(http) => http.names,
+            Self::Resolve(dns) => dns.names,
+            Self::Allow(_) | Self::Deny(_) => Names::NONE,
+        };
+        if let Some(cause) = self.grounds().and_then(|grounds| grounds.egress) {
+            names.add(cause.peer);
+        }
+        names
+    }
 }
 
 /// Why a flow may pass: one cause a direction, `None` where no endpoint of ours stands on that side.
@@ -92,6 +129,28 @@ pub struct HttpAccess {
     pub(crate) ingress: Option<Cause>,
     pub(crate) inspect_egress: bool,
     pub(crate) inspect_ingress: bool,
+    /// The destination's own identity, beside what its names stand for.
+    pub(crate) destination: Identity,
+    pub(crate) names: Names,
+}
+
+/// A flow whose DNS queries are judged: where its rules are. Only the source's policy has such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsAccess {
+    pub(crate) epoch: u64,
+    pub(crate) grounds: Grounds,
+    /// The destination's own identity, beside what its names stand for.
+    pub(crate) destination: Identity,
+    pub(crate) names: Names,
+}
+
+/// Whether a DNS query may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsVerdict {
+    /// It may.
+    Allow(Cause),
+    /// No rule allows its name.
+    Deny(Cause),
 }
 
 impl HttpAccess {
@@ -110,7 +169,7 @@ impl HttpAccess {
 }
 
 /// Why: a place in the table that made the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cause {
     pub(crate) side: u32,
     pub(crate) slot: u32,
@@ -118,8 +177,32 @@ pub struct Cause {
     pub(crate) kind: CauseKind,
 }
 
+impl Cause {
+    /// Whether a rule gave the answer, by allowing or denying; otherwise nothing is enforced, or no rule matched.
+    pub fn is_of_a_rule(self) -> bool {
+        match self.kind {
+            CauseKind::Denied
+            | CauseKind::Allowed
+            | CauseKind::Inspected
+            | CauseKind::Http(_)
+            | CauseKind::Resolved
+            | CauseKind::Name(_) => true,
+            CauseKind::NotEnforced
+            | CauseKind::Itself
+            | CauseKind::NoRule
+            | CauseKind::NoRequest
+            | CauseKind::Stale => false,
+        }
+    }
+
+    /// Whether a request was denied because none of the HTTP rules for it matched.
+    pub fn is_no_request(self) -> bool {
+        self.kind == CauseKind::NoRequest
+    }
+}
+
 /// What kind of answer it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CauseKind {
     /// No policy is enforced in the direction.
     NotEnforced,
@@ -135,6 +218,12 @@ pub(crate) enum CauseKind {
     Inspected,
     /// The HTTP rule at this place of the port's list.
     Http(u32),
+    /// None of the port's HTTP rules let the request pass.
+    NoRequest,
+    /// An allow rule with DNS names.
+    Resolved,
+    /// The name at this place of the port's list.
+    Name(u32),
     /// The access is of another table.
     Stale,
 }

@@ -11,7 +11,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use policy_table::{
-    Access, Flow, HttpRequest, HttpScratch, Identities, Peer, Protocol, Settings, Snapshot, Table,
+    Access, DnsVerdict, Flow, HttpRequest, HttpScratch, Identities, Peer, Protocol, Settings,
+    Snapshot, Table,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -91,6 +92,14 @@ fn judging_allocates_nothing_once_it_is_warm() {
                 Access::Allow(_) => allowed += 1,
                 Access::Deny(denial) => {
                     denied += usize::from(table.rule_of(denial.cause).is_none())
+                }
+                Access::Resolve(access) => {
+                    for name in ["api.example.com.", "evil.example.com."] {
+                        match table.judge_dns(&access, name) {
+                            DnsVerdict::Allow(_) => allowed += 1,
+                            DnsVerdict::Deny(_) => denied += 1,
+                        }
+                    }
                 }
                 Access::Inspect(access) => {
                     for path in ["/a/x?y=z", "/a/x/y", "/b", "/c"] {

@@ -113,6 +113,51 @@ fn what_cilium_refuses_is_refused_in_its_words() {
             "L7 rules can only apply to TCP (not UDP)",
         ),
         (
+            "endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: \"53\"}], rules: {dns: [{matchName: a}]}}]}]",
+            "spec.ingress[0].toPorts[0].rules.dns",
+            "DNS rules are not allowed on ingress",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toPorts: [{rules: {dns: [{matchName: a}]}}]}]",
+            "spec.egress[0].toPorts",
+            "port 53 must be specified for DNS rules",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toPorts: [{ports: [{port: \"53\", endPort: 54}], rules: {dns: [{matchName: a}]}}]}]",
+            "spec.egress[0].toPorts[0].ports[0]",
+            "DNS rules do not support port ranges",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toPorts: [{ports: [{port: \"0\"}], rules: {dns: [{matchName: a}]}}]}]",
+            "spec.egress[0].toPorts[0].ports[0]",
+            "L7 rules can not be used when a port is 0",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toPorts: [{ports: [{port: \"53\"}], rules: {dns: [{}], http: [{}]}}]}]",
+            "spec.egress[0].toPorts[0].rules.dns",
+            "multiple L7 protocol rule types specified in single rule",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toFQDNs: [{matchName: \"*.a\"}]}]",
+            "spec.egress[0].toFQDNs[0].matchName",
+            "Invalid characters in MatchName",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toFQDNs: [{matchPattern: \"a b\"}]}]",
+            "spec.egress[0].toFQDNs[0].matchPattern",
+            "Invalid characters in MatchPattern",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toFQDNs: [{matchName: a, matchPattern: a}]}]",
+            "spec.egress[0].toFQDNs[0].matchPattern",
+            "only one of MatchName or MatchPattern",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toFQDNs: [{matchName: a}], toCIDR: [10.0.0.0/8]}]",
+            "spec.egress[0].toFQDNs",
+            "combining toCIDR and toFQDNs is not supported yet",
+        ),
+        (
             "endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: \"0\", protocol: TCP}], rules: {http: [{}]}}]}]",
             "spec.ingress[0].toPorts[0].ports[0]",
             "L7 rules can not be used when a port is 0",
@@ -162,7 +207,8 @@ fn what_cannot_be_enforced_is_refused_and_never_an_l4_allow() {
     let rows = [
         (format!("toPorts: [{{{port}, rules: {{l7proto: x, l7: [{{}}]}}}}]"), "l7proto"),
         (format!("toPorts: [{{{port}, rules: {{quic: [{{}}]}}}}]"), "unknown field"),
-        (format!("toPorts: [{{{port}, rules: {{dns: [{{matchPattern: \"*\"}}]}}}}]"), "DNS rules"),
+        (format!("toPorts: [{{{port}, rules: {{dns: [{{}}]}}}}]"), "DNS rules"),
+        ("toFQDNs: [{matchName: a}]".to_owned(), "unknown field"),
         (format!("toPorts: [{{{port}, terminatingTLS: {{}}}}]"), "TLS"),
         (format!("toPorts: [{{{port}, originatingTLS: {{}}}}]"), "TLS"),
         (format!("toPorts: [{{{port}, serverNames: [a.b]}}]"), "server names"),
@@ -192,7 +238,15 @@ fn what_cannot_be_enforced_is_refused_and_never_an_l4_allow() {
         assert!(refusal.field.starts_with("spec.ingress[0]"), "{item}: {refusal}");
     }
     for (spec, reason) in [
-        ("endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.b}]}]", "learned from DNS"),
+        ("endpointSelector: {}, egress: [{toFQDNs: [{}]}]", "one of matchName or matchPattern"),
+        (
+            "endpointSelector: {}, egressDeny: [{toFQDNs: [{matchName: a}]}]",
+            "not known in egressDeny",
+        ),
+        (
+            "endpointSelector: {}, egress: [{toPorts: [{ports: [{port: \"53\", protocol: SCTP}], rules: {dns: [{matchName: a}]}}]}]",
+            "DNS rules can only apply to UDP and TCP",
+        ),
         ("endpointSelector: {}, ingressDeny: [{fromEndpoints: []}]", "denies nothing"),
         (
             "endpointSelector: {}, ingressDeny: [{toPorts: [{ports: [{port: \"80\", protocol: TCP}], rules: {http: [{}]}}]}]",

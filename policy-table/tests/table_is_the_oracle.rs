@@ -7,15 +7,18 @@
 
 use std::net::IpAddr;
 
-use policy_table::oracle::{Answer, Oracle, Question};
+use policy_table::oracle::{Answer, Learned, Oracle, Question};
 use policy_table::{
-    Access, Denial, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer,
-    Protocol, Settings, Snapshot, Table, explain,
+    Access, Denial, DnsVerdict, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict,
+    Identities, Names, Peer, Protocol, Settings, Snapshot, Table, explain,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
+
+/// Kinds of answers.
+const KINDS: usize = 5;
 
 /// Cases of one run; `PROPTEST_CASES` asks for more.
 const CASES: u32 = 2000;
@@ -188,7 +191,7 @@ fn prefix() -> impl Strategy<Value = String> + Clone {
 }
 
 /// The peers of an item, with `from` or `to` in front of their names.
-fn peers(way: &'static str) -> impl Strategy<Value = String> {
+fn peers(way: &'static str, allow: bool) -> impl Strategy<Value = String> {
     let cidr_set = prop_oneof![
         prefix().prop_map(|prefix| format!("{{cidr: {prefix}}}")),
         any_of(&[
@@ -235,8 +238,28 @@ fn peers(way: &'static str) -> impl Strategy<Value = String> {
         1 => listed(services, 1..3).prop_map(move |list| {
             if way == "to" { format!("toServices: {list}") } else { String::new() }
         }),
+        2 => listed(name_pattern(), 1..3).prop_map(move |list| {
+            // No deny rule takes names.
+            if way == "to" && allow { format!("toFQDNs: {list}") } else { String::new() }
+        }),
     ]
 }
+
+/// An entry of `toFQDNs` or `rules.dns`.
+fn name_pattern() -> impl Strategy<Value = String> + Clone {
+    any_of(&[
+        "{matchName: api.example.com}",
+        "{matchName: Example.com.}",
+        "{matchPattern: \"*.example.com\"}",
+        "{matchPattern: \"**.example.com\"}",
+        "{matchPattern: \"a*i.*.com\"}",
+        "{matchPattern: \"*\"}",
+    ])
+}
+
+/// Names that are asked for, and that addresses may have.
+const NAMES: [&str; 5] =
+    ["api.example.com.", "a.b.example.com.", "example.com.", "evil.com.", "api.other.com."];
 
 fn http_rule() -> impl Strategy<Value = String> {
     let path = any_of(&[
@@ -270,7 +293,7 @@ fn braces(parts: &[String]) -> String {
 }
 
 /// `toPorts` or `icmps`.
-fn ports(allow: bool) -> impl Strategy<Value = String> {
+fn ports(way: &'static str, allow: bool) -> impl Strategy<Value = String> {
     let plain = listed(
         any_of(&[
             "{port: \"80\", protocol: TCP}",
@@ -303,13 +326,30 @@ fn ports(allow: bool) -> impl Strategy<Value = String> {
     let inspected = inspected.prop_map(|(ports, rules)| {
         format!("toPorts: [{{ports: {ports}, rules: {{http: {rules}}}}}]")
     });
+    let resolved = (
+        listed(
+            any_of(&[
+                "{port: \"53\"}",
+                "{port: \"53\", protocol: UDP}",
+                "{port: \"80\"}",
+                "{port: \"443\"}",
+            ]),
+            1..3,
+        ),
+        listed(name_pattern(), 1..3),
+    );
+    let resolved = resolved.prop_map(|(ports, names)| {
+        format!("toPorts: [{{ports: {ports}, rules: {{dns: {names}}}}}]")
+    });
     let rest = any_of(&["", "", "", "toPorts: []", "toPorts: [{}]", "toPorts: [{ports: []}]"]);
     let icmp = any_of(&[
         "icmps: [{fields: [{type: 8}]}]",
         "icmps: [{fields: [{type: EchoRequest, family: IPv6}, {type: 0}]}]",
         "icmps: [{fields: []}]",
     ]);
-    if allow {
+    if allow && way == "to" {
+        prop_oneof![2 => plain, 4 => inspected, 5 => resolved, 2 => rest, 1 => icmp].boxed()
+    } else if allow {
         prop_oneof![2 => plain, 6 => inspected, 2 => rest, 1 => icmp].boxed()
     } else {
         prop_oneof![3 => plain, 2 => rest, 1 => icmp].boxed()
@@ -317,7 +357,8 @@ fn ports(allow: bool) -> impl Strategy<Value = String> {
 }
 
 fn items(way: &'static str, allow: bool) -> impl Strategy<Value = String> {
-    let item = (peers(way), ports(allow)).prop_map(|(peers, ports)| braces(&[peers, ports]));
+    let item =
+        (peers(way, allow), ports(way, allow)).prop_map(|(peers, ports)| braces(&[peers, ports]));
     let empty = format!("{{{way}Endpoints: []}}");
     let item = prop_oneof![9 => item, 1 => Just(if allow { empty } else { "{}".to_owned() }), 1 => Just("{}".to_owned())];
     listed(item, 1..3)
@@ -463,7 +504,7 @@ const REQUESTS: [(&str, &str, &str, &str); 7] = [
 ];
 
 /// Asks both about every pair of addresses, every protocol and port; returns how many answers of each kind there were.
-fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
+fn compare(case: &Case) -> Result<[usize; KINDS], TestCaseError> {
     let policies = case.policies.join("---\n");
     let sources = [
         ("cluster.yaml", case.cluster.as_str()),
@@ -477,9 +518,24 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
         host_addresses: vec![HOST.parse().expect("an address")],
     };
     let table = Table::compile(&loaded.snapshot, &settings, &mut Identities::default(), 1);
-    let oracle = Oracle::new(&loaded.snapshot, &settings);
+    // Each pod is told other addresses of other names.
+    let mut learned = Vec::new();
+    let told = table.endpoints().iter().flat_map(|pod| pod.addresses.first()).zip(NAMES);
+    for (pod, own) in told {
+        for (name, address) in [
+            (own, "8.8.8.8"),
+            ("evil.com.", "172.16.1.1"),
+            ("api.example.com.", "172.16.1.1"),
+            (own, "192.168.0.2"),
+            ("example.com.", "2001:db8::1"),
+        ] {
+            let address = address.parse().expect("an address");
+            learned.push(Learned { pod: *pod, name: name.to_owned(), address });
+        }
+    }
+    let oracle = Oracle::new(&loaded.snapshot, &settings).knowing(&learned);
     let mut scratch = HttpScratch::default();
-    let mut seen = [0_usize; 4];
+    let mut seen = [0_usize; KINDS];
     let pods: Vec<IpAddr> =
         table.endpoints().iter().flat_map(|endpoint| endpoint.addresses.clone()).collect();
     let strangers = STRANGERS.map(|address| address.parse::<IpAddr>().expect("an address"));
@@ -511,13 +567,21 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
                     let question =
                         Question { source: *source, destination: *destination, protocol, dst_port };
                     let expected = oracle.access(&question);
-                    let access = table.judge(&flow);
+                    let mut names = Names::NONE;
+                    for one in learned.iter().filter(|one| one.address == *destination) {
+                        let pod = table.endpoint_of(one.pod);
+                        if let Some(pod) = pod.filter(|pod| flow.source.endpoint == Some(*pod)) {
+                            names.extend(&table.names_of(pod, &one.name));
+                        }
+                    }
+                    let access = table.judge_named(&flow, &names);
                     let answer = match access {
                         Access::Allow(_) => Answer::Allow,
                         Access::Deny(Denial { direction, explicit, .. }) => {
                             Answer::Deny { direction, explicit }
                         }
                         Access::Inspect(_) => Answer::Inspect,
+                        Access::Resolve(_) => Answer::Resolve,
                     };
                     prop_assert_eq!(answer, expected, "{:?}", question);
                     let kind = match answer {
@@ -525,6 +589,7 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
                         Answer::Deny { explicit: false, .. } => 1,
                         Answer::Deny { explicit: true, .. } => 2,
                         Answer::Inspect => 3,
+                        Answer::Resolve => 4,
                     };
                     if let Some(count) = seen.get_mut(kind) {
                         *count += 1;
@@ -542,11 +607,20 @@ fn compare(case: &Case) -> Result<[usize; 4], TestCaseError> {
                     let told = |request: Option<&HttpRequest<'_>>| {
                         explain(&loaded.snapshot, &settings, &question, request)
                     };
-                    let explained =
-                        pods.first() == Some(source) && (protocol, dst_port) == (Protocol::TCP, 80);
+                    // `explain` knows files, not what DNS told.
+                    let explained = pods.first() == Some(source)
+                        && (protocol, dst_port) == (Protocol::TCP, 80)
+                        && names.is_empty();
                     if explained {
                         let passes = !matches!(answer, Answer::Deny { .. });
                         prop_assert_eq!(told(None).passes, passes, "{}", told(None));
+                    }
+                    if let Access::Resolve(dns) = &access {
+                        for name in NAMES.into_iter().chain(["."]) {
+                            let refused = matches!(table.judge_dns(dns, name), DnsVerdict::Deny(_));
+                            let expected = oracle.refuses_query(&question, name);
+                            prop_assert_eq!(refused, expected, "{:?} {}", question, name);
+                        }
                     }
                     let Access::Inspect(http) = access else { continue };
                     for (method, path, host, key) in REQUESTS {
@@ -591,7 +665,7 @@ fn the_table_answers_as_the_oracle_does() {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
         ..ProptestConfig::default()
     });
-    let seen = std::cell::RefCell::new([0_usize; 4]);
+    let seen = std::cell::RefCell::new([0_usize; KINDS]);
     let outcome = runner.run(&case(), |case| {
         let more = compare(&case)?;
         seen.borrow_mut().iter_mut().zip(more).for_each(|(all, more)| *all += more);
@@ -601,8 +675,10 @@ fn the_table_answers_as_the_oracle_does() {
         panic!("{failure}");
     }
     let seen = seen.into_inner();
-    println!("{cases} snapshots; answers: allow, deny by default, deny by rule, inspect: {seen:?}");
-    let enough = usize::try_from(cases).unwrap_or(usize::MAX);
+    println!(
+        "{cases} snapshots; answers: allow, deny by default, deny by rule, inspect, resolve: {seen:?}"
+    );
+    let enough = usize::try_from(cases / 4).unwrap_or(usize::MAX);
     assert!(
         cases < 200 || seen.iter().all(|count| *count > enough),
         "every kind of answer is common: {seen:?}"

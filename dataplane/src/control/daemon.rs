@@ -1,9 +1,10 @@
 //! The daemon: owns the UMEM, the ports and the policy, and runs the control loop until it is told to stop.
 
 mod survey;
+mod tools;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{self, Read},
     net::IpAddr,
     os::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 use crossbeam::{
-    channel::{Sender, bounded},
+    channel::{Receiver, Sender, bounded, unbounded},
     queue::ArrayQueue,
 };
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -27,7 +28,7 @@ use super::{
     attach::{AttachError, Attached, attach},
     journal,
     netlink::{LinkWatch, Netlink, NetlinkError},
-    policy::Policy,
+    policy::{Changed, Policy},
     preflight,
     socket::{self, Answer, Client, Request},
     watch::{DirectoryWatch, WatchError},
@@ -35,14 +36,15 @@ use super::{
 use crate::{
     config::{Config, PodPort, UplinkFallback},
     flow::{Flow, FlowEvent},
+    hits::{HitBook, Hits},
     umem::{
         Frame,
         kernel::{Sockets, Umem, UmemError},
         pool,
     },
     worker::{
-        Command, Observers, PortId, Worker, WorkerId, affinity::spawn_pinned, clock::Clock,
-        handoff::Inbox, wakeup::Rest,
+        Command, Observers, PortId, Reporting, Worker, WorkerId, affinity::spawn_pinned,
+        clock::Clock, handoff::Inbox, wakeup::Rest,
     },
     world::{PortKind, PortView, World},
 };
@@ -133,14 +135,18 @@ pub struct Daemon {
     watch: DirectoryWatch,
     hands: Vec<Hand>,
     ports: Vec<Option<Attached>>,
-    epoch: u64,
+    /// What the workers read, and what some of them may read yet.
+    world: Arc<World>,
+    retired: Vec<Arc<World>>,
     host_addresses: Vec<IpAddr>,
-    routed: Vec<IpAddr>,
+    routed: HashSet<IpAddr>,
     started: SystemTime,
     events: Arc<ArrayQueue<FlowEvent>>,
     history: VecDeque<FlowEvent>,
     observers: Arc<Observers>,
     followers: Vec<(Client, bool)>,
+    hits: HitBook,
+    retired_hits: Receiver<Hits>,
     node: String,
 }
 
@@ -159,7 +165,10 @@ impl Daemon {
         let clock = Clock::start();
         let events = Arc::new(ArrayQueue::new(EVENT_QUEUE));
         let observers = Arc::new(Observers::default());
-        let hands = start_workers(&config, &reserve, clock, &events, &observers)?;
+        let (hits, retired_hits) = unbounded();
+        let reporting =
+            Reporting { events: Arc::clone(&events), observers: Arc::clone(&observers), hits };
+        let hands = start_workers(&config, &reserve, clock, &reporting)?;
         let policy = Policy::new(&config);
         // Watched before it is read, so that no change in between is missed.
         let watch = DirectoryWatch::open(&config.snapshot)?;
@@ -178,18 +187,21 @@ impl Daemon {
             watch,
             hands,
             ports: Vec::new(),
-            epoch: 0,
+            world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
+            retired: Vec::new(),
             host_addresses,
-            routed: Vec::new(),
+            routed: HashSet::new(),
             started: SystemTime::now(),
             events,
             history: VecDeque::with_capacity(EVENT_HISTORY),
             observers,
             followers: Vec::new(),
+            hits: HitBook::default(),
+            retired_hits,
             node,
         };
         daemon.attach_all()?;
-        daemon.reload();
+        daemon.reload(&Changed::Anything);
         Ok(daemon)
     }
 
@@ -237,11 +249,14 @@ impl Daemon {
                 break;
             }
             self.watch.look(self::now());
-            if self.watch.settled(self::now()) {
-                self.reload();
+            if let Some(changed) = self.watch.settled(self::now()) {
+                self.reload(&changed);
             }
+            // A world is taken apart here and not by the worker that happens to leave it last.
+            self.retired.retain(|world| Arc::strong_count(world) > 1);
             self.remove_dead_ports();
             self.drain_events();
+            self.absorb_hits();
             self.serve(&listener);
         }
         self.stop();
@@ -401,8 +416,8 @@ impl Daemon {
     }
 
     /// Reads the snapshot directory and publishes what it says, or keeps the old policy and says why.
-    fn reload(&mut self) {
-        if self.policy.reload(&self.host_addresses) {
+    fn reload(&mut self, changed: &Changed) {
+        if self.policy.reload(changed, &self.host_addresses) {
             let status = self.policy.status();
             journal::say(format_args!(
                 "policy epoch {}: {} policies",
@@ -418,18 +433,20 @@ impl Daemon {
 
     /// Makes a new world of the policy and the ports and hands it to every worker.
     fn publish(&mut self) {
-        self.epoch += 1;
         let table = self.policy.table().cloned();
         let views =
             self.ports.iter().map(|port| port.as_ref().map(|port| self.view(port))).collect();
         let gateways =
             self.config.host.iter().flat_map(|host| host.gateways().collect::<Vec<_>>()).collect();
-        let world = Arc::new(World::new(self.epoch, table, views, gateways));
+        let world = Arc::new(self.world.next(table, views, gateways));
+        // Before the workers see it: none of them builds an automaton in the middle of packets.
+        world.warm();
         for hand in &self.hands {
             hand.tell(Command::World(Arc::clone(&world)));
         }
         self.set_routes(&world);
         self.set_taken_addresses(&world);
+        self.retired.push(std::mem::replace(&mut self.world, world));
     }
 
     fn view(&self, port: &Attached) -> PortView {
@@ -455,7 +472,7 @@ impl Daemon {
             return;
         };
         let Ok(interface) = self.netlink.interface(&host) else { return };
-        let wanted: Vec<IpAddr> = world.addresses();
+        let wanted: HashSet<IpAddr> = world.addresses().into_iter().collect();
         for &address in wanted.iter().filter(|address| !self.routed.contains(address)) {
             if let Err(error) = self.netlink.add_route(address, interface.index) {
                 journal::say(format_args!("host port: {error}"));
@@ -471,7 +488,7 @@ impl Daemon {
 
     /// Addresses that the uplink's program takes: the same.
     fn set_taken_addresses(&mut self, world: &World) {
-        let wanted = world.addresses();
+        let wanted: HashSet<IpAddr> = world.addresses().into_iter().collect();
         for port in self.ports.iter_mut().flatten().filter(|port| port.kind == PortKind::Uplink) {
             let taken = std::mem::take(&mut port.taken);
             let outcome = wanted
@@ -501,6 +518,11 @@ impl Daemon {
                     self.observe(client, last, follow, json);
                     continue;
                 }
+                Request::Explain(asked) => self.explain(&asked),
+                Request::Endpoints => self.endpoints(),
+                Request::Identities => self.identities(),
+                Request::Rules => self.rules(),
+                Request::Selectors => self.selectors(),
                 Request::AddPort(port) => self.add_port(port),
                 Request::RemovePort { interface } => self.remove_port(&interface),
             };
@@ -582,8 +604,7 @@ fn start_workers(
     config: &Config,
     reserve: &Arc<ArrayQueue<Frame>>,
     clock: Clock,
-    events: &Arc<ArrayQueue<FlowEvent>>,
-    observers: &Arc<Observers>,
+    reporting: &Reporting,
 ) -> Result<Vec<Hand>, RunError> {
     let cores = &config.workers.cores;
     let mut rests = Vec::new();
@@ -599,13 +620,10 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let worker =
-            Worker::new(id, clock, pool::Pool::new(Arc::clone(reserve)), inboxes.clone(), {
-                crate::worker::Reporting {
-                    events: Arc::clone(events),
-                    observers: Arc::clone(observers),
-                }
-            });
+        let settings =
+            crate::worker::Settings { limits: config.inspect.limits(), budgets: config.budgets };
+        let pool = pool::Pool::new(Arc::clone(reserve));
+        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), settings);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let unpinned = Arc::clone(&pinned);
         let thread = spawn_pinned(

@@ -57,6 +57,11 @@ pub enum Verdict {
         /// What the quoted packet's sender knows of it.
         quoted: Quoted,
     },
+    /// Keep it until its packet is whole, which is judged then.
+    Gather {
+        /// As in [`Verdict::HandOn`].
+        settled: bool,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -117,7 +122,7 @@ impl<P: Port> Worker<P> {
             return self.judge_icmp_error(world, port, headers, error);
         }
         match headers.transport {
-            Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
+            Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match headers.flow_tuple() {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
@@ -233,6 +238,7 @@ impl<P: Port> Worker<P> {
             if let Access::Deny(denial) =
                 access(table, &ends, connection.flow.protocol, policy_port)
             {
+                self.hits.denied(denial.cause);
                 return Verdict::Drop(denied(denial.explicit));
             }
         }
@@ -240,12 +246,17 @@ impl<P: Port> Worker<P> {
         if found.direction == Direction::Original {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
+                Access::Deny(denial) => {
+                    self.hits.denied(denial.cause);
+                    return Verdict::Drop(denied(denial.explicit));
+                }
                 Access::Inspect(_) if connection.stream.is_none() => {
                     // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
+                // DNS rules are not enforced yet.
+                Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
                 Access::Allow(_) | Access::Inspect(_) => {}
             }
         }
@@ -256,11 +267,12 @@ impl<P: Port> Worker<P> {
         if let Some(flags) = flags {
             connection.phase = connection.phase.after(flags, found.direction);
         }
+        let (port, wanted) = connection.way(found.direction);
         if connection.stream.is_some() {
-            return Verdict::Inspect(found);
+            // The engine must not note bytes that then do not pass.
+            return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
         }
         let follows = connection.shadow.is_some();
-        let (port, wanted) = connection.way(found.direction);
         let verdict = forward(world, port, headers, tuple, wanted);
         if follows { followed(verdict, found) } else { verdict }
     }
@@ -293,11 +305,13 @@ impl<P: Port> Worker<P> {
         // A pod that talks to itself through a service has the loopback address as its source; its port stays.
         let source = connection.opener();
         let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
-        let access = access(table, &ends, flow.protocol, connection.policy_port);
+        let policy_port = connection.policy_port;
+        let access = access(table, &ends, flow.protocol, policy_port);
         connection.judgement = judgement(world, &ends, access);
+        self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
-            self.tell_verdict(table, &flow, &ends, access, flags, now);
+            self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         }
         Ok(())
     }
@@ -332,9 +346,13 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &flow);
         let access = access(table, &ends, flow.protocol, policy_port);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
-        self.tell_verdict(table, &flow, &ends, access, flags, now);
+        self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         if let Access::Deny(denial) = access {
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
+        }
+        if matches!(access, Access::Resolve(_)) {
+            return Verdict::Drop(DropReason::PolicyDenied);
         }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
         let connection = Connection {
@@ -354,14 +372,15 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(DropReason::PolicyDenied);
         }
         let (port, wanted) = connection.way(Direction::Original);
+        self.count_grounds(access);
         match self.connections.insert(connection, now) {
-            Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(id) => {
+            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Ok(id) => {
                 let verdict = forward(world, port, headers, tuple, wanted);
                 let found = Found { id, direction: Direction::Original };
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
             }
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -409,7 +428,8 @@ impl<P: Port> Worker<P> {
             destination_port: ends.source_port,
         };
         let back = access(table, &turned, flow.protocol, flow.src_port);
-        if matches!(forth, Access::Inspect(_)) || matches!(back, Access::Inspect(_)) {
+        let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
+        if judged(forth) || judged(back) {
             return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
         }
         if service.is_none() && matches!(back, Access::Allow(_)) {
@@ -431,7 +451,8 @@ impl<P: Port> Worker<P> {
             }
         }
         if let Access::Deny(denial) = forth {
-            self.tell_verdict(table, &flow, &ends, forth, flags, now);
+            self.tell_verdict(table, &flow, &ends, forth, (flags, flow.dst_port), now);
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         let connection = Connection {
@@ -458,9 +479,10 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
+        self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -522,6 +544,13 @@ impl<P: Port> Worker<P> {
         drop(self.connections.remove(id));
     }
 
+    /// Counts a connection for the rules that let it pass, if it may.
+    fn count_grounds(&mut self, access: Access) {
+        if let Some(grounds) = access.grounds() {
+            self.hits.connection(&grounds);
+        }
+    }
+
     /// Tells of a verdict on a connection.
     fn tell_verdict(
         &mut self,
@@ -529,9 +558,10 @@ impl<P: Port> Worker<P> {
         flow: &FlowTuple,
         ends: &Ends,
         access: Access,
-        flags: TcpFlags,
+        (flags, policy_port): (TcpFlags, u16),
         now: Tick,
     ) {
+        let icmp = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
         let event = |happening| FlowEvent {
             tick: now,
             epoch: table.epoch(),
@@ -539,11 +569,13 @@ impl<P: Port> Worker<P> {
             source: ends.source.identity,
             destination: ends.destination.identity,
             flags,
+            icmp_type: u8::try_from(policy_port).ok().filter(|_| icmp),
             happening,
         };
         let (grounds, denial) = match access {
             Access::Allow(grounds) => (Some(grounds), None),
             Access::Inspect(http) => (Some(http.grounds()), None),
+            Access::Resolve(_) => (access.grounds(), None),
             Access::Deny(denial) => (None, Some(denial)),
         };
         if let Some(denial) = denial {
@@ -600,11 +632,18 @@ fn forward(
     if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
-    let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
-        return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
-    }
-    Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+    too_big(world, port, headers)
+        .unwrap_or(Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) })
+}
+
+/// The verdict on a packet that the link behind `port` cannot carry.
+fn too_big(world: &World, port: PortId, headers: &Headers) -> Option<Verdict> {
+    let Some(view) = world.port(port) else { return Some(Verdict::Drop(DropReason::PortGone)) };
+    headers
+        .network
+        .packet_len()
+        .is_none_or(|length| length > view.mtu)
+        .then_some(Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu }))
 }
 
 /// Forwards under the eyes of the connection's shadow.

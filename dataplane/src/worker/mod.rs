@@ -6,8 +6,10 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+mod fragments;
 pub mod handoff;
 pub mod judge;
+mod linear;
 pub mod neighbour;
 pub mod ports;
 pub mod stream;
@@ -28,9 +30,12 @@ use parser::headers::Headers;
 use policy_table::HttpScratch;
 
 use crate::{
-    connection::{self, ConnectionId, Connections},
+    budgets::Budgets,
+    connection::{ConnectionId, Connections},
     counters::Counters,
+    drop_reason::DropReason,
     flow::FlowEvent,
+    hits::Hits,
     inspect,
     umem::{Frame, Pool, Port, PortFrames},
     world::World,
@@ -84,6 +89,8 @@ pub enum Command<P> {
     },
     /// Tell how things are.
     Report(Sender<Report>),
+    /// Tell what rules did since this was last asked, or since the table is in use.
+    Hits(Sender<Hits>),
     /// End.
     Stop,
 }
@@ -97,7 +104,7 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address.
+    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
     /// Connections.
     pub connections: usize,
@@ -105,6 +112,8 @@ pub struct Report {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
 }
 
 /// How things are with a worker's sockets on one port.
@@ -132,6 +141,17 @@ pub struct Reporting {
     pub events: Arc<ArrayQueue<FlowEvent>>,
     /// Who listens.
     pub observers: Arc<Observers>,
+    /// Where the hits of a table go that is out of use.
+    pub hits: Sender<Hits>,
+}
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What one inspected connection may use, and which rules of the grammar are widened.
+    pub limits: inspect::Limits,
+    /// What the worker may use in all, and one endpoint of it.
+    pub budgets: Budgets,
 }
 
 /// Whether a turn had work.
@@ -155,17 +175,21 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
-    limits: inspect::Limits,
+    settings: Settings,
     scratch: HttpScratch,
     outbox: stream::Outbox,
+    linear: linear::Linear,
+    workbench: linear::Workbench,
     counters: Counters,
+    hits: Hits,
     workers: Vec<Arc<Inbox>>,
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::IcmpBudget,
+    drop_budget: carry_out::Budget,
 }
 
 impl<P: Port> Worker<P> {
@@ -176,6 +200,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
+        settings: Settings,
     ) -> Self {
         Self {
             id,
@@ -185,16 +210,20 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
-            connections: Connections::new(connection::table::CAPACITY),
+            connections: Connections::new(settings.budgets),
+            fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
-            limits: inspect::Limits::default(),
+            settings,
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
+            linear: linear::Linear::default(),
+            workbench: linear::Workbench::default(),
             counters: Counters::default(),
+            hits: Hits::new(None),
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::IcmpBudget::default(),
+            drop_budget: carry_out::Budget::default(),
         }
     }
 
@@ -235,8 +264,8 @@ impl<P: Port> Worker<P> {
             ) else {
                 continue;
             };
+            progress = Progress::Worked;
             while let Some(frame) = self.batch.pop_front() {
-                progress = Progress::Worked;
                 self.counters.received += 1;
                 self.process(&world, port, frame, false, now);
             }
@@ -256,13 +285,20 @@ impl<P: Port> Worker<P> {
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
         self.expire_waiting();
+        self.expire_fragments(now);
         self.flush();
         progress
     }
 
     /// One packet: read, judged, carried out.
     fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
-        let verdict = match Headers::parse(frame.bytes()) {
+        // All headers lie in the first chunk, or the packet is malformed.
+        let length = frame.len();
+        let verdict = match Headers::parse_first(frame.bytes(), length) {
+            // Only a link's shortest frames are padded.
+            Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
+                Verdict::Drop(DropReason::InvalidPacket)
+            }
             Ok(headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
@@ -286,7 +322,7 @@ impl<P: Port> Worker<P> {
     fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
-                self.world = Arc::clone(&world);
+                self.take_up(Arc::clone(&world));
                 self.release_waiting(&world);
                 self.announce_gateways(&world);
             }
@@ -298,9 +334,10 @@ impl<P: Port> Worker<P> {
             }
             Command::RemovePort { port, back } => {
                 for frame in self.ports.forget_waiting(port) {
-                    self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
+                    self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
+                self.forget_fragments();
                 if let Some((sockets, fd)) = self.ports.remove(port) {
                     if let Some(fd) = fd {
                         let _unwatched = rest.unwatch(fd);
@@ -312,8 +349,23 @@ impl<P: Port> Worker<P> {
                 let report = self.report();
                 let _nobody = to.send(report);
             }
+            Command::Hits(to) => {
+                let none = || Hits::new(self.world.table.clone());
+                let hits = self.hits.turn(self.world.table.as_ref()).unwrap_or_else(none);
+                let _nobody = to.send(hits);
+            }
             Command::Stop => {}
         }
+    }
+
+    /// Judges by this world from now on.
+    fn take_up(&mut self, world: Arc<World>) {
+        if !self.hits.are_of(world.table.as_ref())
+            && let Some(hits) = self.hits.turn(world.table.as_ref())
+        {
+            let _nobody = self.reporting.hits.send(hits);
+        }
+        self.world = world;
     }
 
     /// How things are.
@@ -322,10 +374,11 @@ impl<P: Port> Worker<P> {
             counters: self.counters.clone(),
             ports: self.ports.report(),
             free: self.pool.free(),
-            waiting: self.ports.waiting(),
+            waiting: self.ports.waiting() + self.fragments.waiting(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
+            held_bytes: self.connections.held(),
         }
     }
 
@@ -340,6 +393,7 @@ impl<P: Port> Worker<P> {
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);
         }
+        self.forget_fragments();
         self.pool.retire();
     }
 

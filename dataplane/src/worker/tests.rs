@@ -13,15 +13,20 @@ use parser::{
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
 mod adoption;
+mod budgets;
+mod fragments;
 mod related;
 
 use super::*;
 use crate::{
+    counters::RequestCounters,
     drop_reason::DropReason,
     flow::Happening,
     umem::{Region, pool, port::FakePort},
     world::{Neighbour, PortKind, PortView},
 };
+
+mod jumbo;
 
 const FRAMES: u32 = 256;
 const TIEFIGHTER: PortId = PortId(0);
@@ -67,21 +72,28 @@ struct Rig {
     epoch: u64,
     identities: Identities,
     neighbours: Vec<Arc<Neighbour>>,
+    mtus: [usize; 4],
 }
 
 impl Rig {
     fn new(policy: &str) -> Self {
+        Self::with_settings(policy, super::Settings::default())
+    }
+
+    fn with_settings(policy: &str, settings: super::Settings) -> Self {
         let (_, frames) = Region::plain(FRAMES);
         let poll = mio::Poll::new().unwrap();
         let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let reporting = Reporting {
             events: Arc::new(ArrayQueue::new(64)),
             observers: Arc::new(Observers::default()),
+            hits: crossbeam::channel::unbounded().0,
         };
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         all.into_iter().for_each(|frame| pool.give(frame));
-        let mut worker = Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting);
+        let mut worker =
+            Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting, settings);
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             let Worker { ports, pool, .. } = &mut worker;
             ports.add(port, FakePort::default(), true, None, pool);
@@ -90,7 +102,8 @@ impl Rig {
         for (port, neighbour) in neighbours.iter().enumerate() {
             neighbour.learn(pod_mac(port));
         }
-        let mut rig = Self { worker, epoch: 0, identities: Identities::default(), neighbours };
+        let (epoch, identities) = (0, Identities::default());
+        let mut rig = Self { worker, epoch, identities, neighbours, mtus: [1500; 4] };
         rig.apply(policy);
         rig
     }
@@ -112,24 +125,35 @@ impl Rig {
                     mac: our_mac(number),
                     neighbour: Arc::clone(&self.neighbours[number]),
                     home: WorkerId(0),
-                    mtu: 1500,
+                    mtu: self.mtus[number],
                     endpoint: table.endpoint_named("default", name),
                 })
             },
         );
         let views = views.collect();
         let gateways = vec![ip("10.0.0.254"), ip("fd00::fe")];
-        self.worker.world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        let world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        self.worker.take_up(world);
     }
 
     /// Sends a frame into a port and takes a turn; what came out, by port.
     fn send(&mut self, port: PortId, packet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
-        let mut frame = self.worker.pool.take().unwrap();
-        frame.room_mut()[..packet.len()].copy_from_slice(packet);
-        frame.set_len(packet.len());
+        let frame = self.worker.pool.packet(packet).unwrap();
+        self.send_frame(port, frame)
+    }
+
+    fn send_frame(&mut self, port: PortId, frame: Frame) -> Vec<(PortId, Vec<u8>)> {
         self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
         assert_eq!(self.worker.turn(), Progress::Worked);
-        self.collect()
+        let out = self.collect();
+        self.check_ledger();
+        out
+    }
+
+    /// Puts a frame where the next turn finds it.
+    fn put_in(&mut self, port: PortId, packet: &[u8]) {
+        let frame = self.worker.pool.packet(packet).unwrap();
+        self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
     }
 
     /// What was sent, by port.
@@ -137,11 +161,11 @@ impl Rig {
         let mut out = Vec::new();
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
-                out.push((port, frame.bytes().to_vec()));
+                let parts: Vec<_> = std::iter::once(frame.bytes()).chain(frame.rest()).collect();
+                out.push((port, parts.concat()));
                 self.worker.pool.give(frame);
             }
         }
-        self.check_ledger();
         out
     }
 
@@ -166,6 +190,10 @@ impl Rig {
 
     fn dropped(&self, reason: DropReason) -> u64 {
         self.worker.counters.dropped(reason)
+    }
+
+    fn requests(&self) -> &RequestCounters {
+        &self.worker.counters.requests
     }
 
     /// Opens a connection from the tiefighter to the deathstar: numbers 1001 and 5001 are next.
@@ -458,25 +486,6 @@ fn a_checksum_left_to_hardware_is_completed() {
     packet[14 + 20 + 16..14 + 20 + 18].copy_from_slice(&pseudo.value().to_be_bytes());
     let out = rig.send(TIEFIGHTER, &packet);
     headers(&out[0].1);
-}
-
-#[test]
-fn a_fragment_is_not_forwarded() {
-    let mut rig = Rig::new("");
-    let mut out = vec![0; 256];
-    let datagram = Datagram {
-        envelope: envelope(TIEFIGHTER, "10.0.0.1", "10.0.0.2"),
-        src_port: 9,
-        dst_port: 9,
-        payload: &[0; 64],
-    };
-    let length = datagram.emit(&mut out).unwrap();
-    out[20] = 0x20; // more fragments, at offset 0
-    out[24..26].fill(0);
-    let sum = parser::checksum::Sum::new().add_bytes(&out[14..34]).checksum();
-    out[24..26].copy_from_slice(&sum.to_be_bytes());
-    assert!(rig.send(TIEFIGHTER, &out[..length]).is_empty());
-    assert_eq!(rig.dropped(DropReason::Fragment), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! shape for all three, which both the oracle and the compiler read. Invariant: *absent*, *empty list* and *list with an
 //! empty item* have become three different values here ([`Peers`], [`Ports`]), so nobody behind has to remember them.
 
+pub mod name;
 pub mod pattern;
 pub(crate) mod shape;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::selector::Selector;
+use name::NamePattern;
 use pattern::Pattern;
 
 /// The kind of object a rule was written in.
@@ -37,7 +39,7 @@ impl fmt::Display for PolicyKind {
 }
 
 /// Where a rule was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleOrigin {
     /// The kind of the object.
     pub kind: PolicyKind,
@@ -65,7 +67,7 @@ impl fmt::Display for RuleOrigin {
 }
 
 /// A policy object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Its kind.
     pub kind: PolicyKind,
@@ -77,6 +79,8 @@ pub struct Policy {
     pub file: Arc<str>,
     /// The line it starts on.
     pub line: u32,
+    /// Its place among the objects of its file.
+    pub position: u32,
     /// Its `spec` or `specs`.
     pub rules: Vec<Rule>,
 }
@@ -96,7 +100,7 @@ impl Policy {
 }
 
 /// One `spec`: whom it is about, and what holds in each direction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The endpoints it applies to. A namespaced policy's selector already asks for the namespace.
     pub subject: Selector,
@@ -135,7 +139,7 @@ impl fmt::Display for Direction {
 }
 
 /// One direction of a rule. Without clauses it says nothing about the direction at all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
     /// Whether traffic that no clause allows is denied (`enableDefaultDeny`). Counts only if there is a clause.
     pub default_deny: bool,
@@ -144,7 +148,7 @@ pub struct Section {
 }
 
 /// One item of `ingress`, `ingressDeny`, `egress` or `egressDeny`: peers and ports, both of which must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clause {
     /// Dotted path in the object.
     pub field: String,
@@ -201,6 +205,8 @@ pub enum Peer {
     Entity(Entity),
     /// What stands behind Services.
     Service(ServicePeer),
+    /// Addresses outside the cluster that a DNS answer gave this name (`toFQDNs`).
+    Name(NamePattern),
 }
 
 /// Which CiliumCIDRGroups.
@@ -301,8 +307,37 @@ pub struct PortRule {
     pub protocol: PortProtocol,
     /// Which ports.
     pub port: PortSpec,
-    /// `None`: bytes are not looked at. Otherwise a request must match one of these (of no rule: none does).
-    pub http: Option<Arc<Vec<HttpRule>>>,
+    /// What may be said.
+    pub l7: L7,
+}
+
+/// What may be said on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L7 {
+    /// Anything: bytes are not looked at.
+    Anything,
+    /// HTTP requests that match one of these (of no rule: none does).
+    Http(Arc<Vec<HttpRule>>),
+    /// DNS queries for a name that matches one of these.
+    Dns(Arc<Vec<NamePattern>>),
+}
+
+impl L7 {
+    /// The HTTP rules, if it has some.
+    pub fn http(&self) -> Option<&Arc<Vec<HttpRule>>> {
+        match self {
+            Self::Http(rules) => Some(rules),
+            Self::Anything | Self::Dns(_) => None,
+        }
+    }
+
+    /// The names, if it is about DNS.
+    pub fn dns(&self) -> Option<&Arc<Vec<NamePattern>>> {
+        match self {
+            Self::Dns(names) => Some(names),
+            Self::Anything | Self::Http(_) => None,
+        }
+    }
 }
 
 /// The protocol of a port rule.

@@ -14,12 +14,12 @@ use super::reader::{Field, Read, Record};
 use super::selectors::selector;
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
 use crate::rule::{
-    Clause, Effect, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports, Rule,
-    Section,
+    Clause, Effect, L7, Peer, Peers, Policy, PolicyKind, PortProtocol, PortRule, PortSpec, Ports,
+    Rule, Section,
 };
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 
-pub(super) fn policy(field: &Field<'_>, file: &Arc<str>) -> Read<Policy> {
+pub(super) fn policy(field: &Field<'_>, file: &Arc<str>, position: u32) -> Read<Policy> {
     let (namespace, name) = cluster::names(field)?;
     let mut object = field.clone().record()?;
     for free in ["apiVersion", "kind", "metadata", "status"] {
@@ -74,6 +74,7 @@ pub(super) fn policy(field: &Field<'_>, file: &Arc<str>) -> Read<Policy> {
         name,
         file: Arc::clone(file),
         line: field.node.line,
+        position,
         rules: vec![rule],
     })
 }
@@ -206,5 +207,5 @@ fn port(mut record: Record<'_>) -> Read<PortRule> {
         return Err(at.refuse("endPort needs a port number", ""));
     }
     record.finish()?;
-    Ok(PortRule { protocol, port: spec, http: None })
+    Ok(PortRule { protocol, port: spec, l7: L7::Anything })
 }

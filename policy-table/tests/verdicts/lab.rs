@@ -1,13 +1,13 @@
-//! A cluster to ask questions of: every answer is given by the table and by the oracle, which must agree.
+//! A cluster to ask questions of: every answer is given by the oracle and by each leg of [`legs`], which must agree.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::net::IpAddr;
 
-use policy_table::oracle::{Answer, Oracle, Question};
+use policy_table::oracle::{Answer, Learned, Oracle, Question};
 use policy_table::{
-    Access, Direction, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer,
-    Protocol, Settings, Snapshot, Table,
+    Access, Direction, DnsVerdict, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict,
+    Identities, Names, Peer, Protocol, Settings, Snapshot, Table,
 };
 
 /// The node's own address.
@@ -19,7 +19,22 @@ pub(crate) const NODE: &str = "192.168.0.2";
 pub(crate) struct Lab {
     snapshot: Snapshot,
     settings: Settings,
-    pub(crate) table: Table,
+    legs: Vec<(&'static str, Table)>,
+    learned: Vec<Learned>,
+}
+
+/// The tables that must answer as the oracle does, each by its way into memory.
+fn legs(snapshot: &Snapshot, settings: &Settings) -> Vec<(&'static str, Table)> {
+    vec![("compiled", Table::compile(snapshot, settings, &mut Identities::default(), 1))]
+}
+
+/// What is asked on an inspected flow.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// An HTTP request: method, path, host, headers.
+    Request(&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]),
+    /// A DNS query for a name.
+    Query(&'a str),
 }
 
 /// A pod: namespace, name, labels as a flow mapping.
@@ -56,8 +71,15 @@ impl Lab {
         };
         let settings =
             Settings { enforcement, host_addresses: vec![HOST.parse().expect("an address")] };
-        let table = Table::compile(&snapshot, &settings, &mut Identities::default(), 1);
-        Self { snapshot, settings, table }
+        let legs = legs(&snapshot, &settings);
+        Self { snapshot, settings, legs, learned: Vec::new() }
+    }
+
+    /// The same cluster once a DNS answer told a pod an address of a name.
+    pub(crate) fn told(mut self, pod: &str, name: &str, address: &str) -> Self {
+        let (pod, address) = (self.address(pod), self.address(address));
+        self.learned.push(Learned { pod, name: name.to_owned(), address });
+        self
     }
 
     fn address(&self, who: &str) -> IpAddr {
@@ -98,6 +120,11 @@ impl Lab {
         self.request(from, to, Protocol::TCP, dst_port, (method, path, "", &[]))
     }
 
+    /// What becomes of a DNS query over UDP: as [`Lab::request`], or on a resolved flow `answered` or `refused`.
+    pub(crate) fn dns(&self, from: &str, to: &str, name: &str) -> &'static str {
+        self.asked(from, to, Protocol::UDP, 53, Asked::Query(name))
+    }
+
     /// `ok`, `133` or `181` with the direction, or for an inspected flow `200` or `403` with the direction.
     pub(crate) fn request(
         &self,
@@ -107,40 +134,94 @@ impl Lab {
         dst_port: u16,
         (method, path, host, headers): (&str, &str, &str, &[(&str, &str)]),
     ) -> &'static str {
+        self.asked(from, to, protocol, dst_port, Asked::Request(method, path, host, headers))
+    }
+
+    fn asked(
+        &self,
+        from: &str,
+        to: &str,
+        protocol: Protocol,
+        dst_port: u16,
+        asked: Asked<'_>,
+    ) -> &'static str {
         let (source, destination) = (self.address(from), self.address(to));
-        let peer = |address| Peer {
-            identity: self.table.identity_of(address),
-            endpoint: self.table.endpoint_of(address),
-        };
-        let flow =
-            Flow { source: peer(source), destination: peer(destination), protocol, dst_port };
-        let each = |each: &mut dyn FnMut(&str, &[u8])| {
-            headers.iter().for_each(|(name, value)| each(name, value.as_bytes()))
-        };
-        let request = HttpRequest { method, path, host, headers: &each };
-        let oracle = Oracle::new(&self.snapshot, &self.settings);
         let question = Question { source, destination, protocol, dst_port };
-        let expected = match oracle.access(&question) {
-            Answer::Allow => "ok",
-            Answer::Deny { direction, explicit } => denied(direction, explicit),
-            Answer::Inspect => oracle.refuses(&question, &request).map_or("200", refused),
+        let expected = self.oracle_says(&question, asked);
+        for (leg, table) in &self.legs {
+            assert_eq!(
+                self.table_says(table, &question, asked),
+                expected,
+                "the {leg} table and the oracle differ: {from} -> {to} {protocol}/{dst_port}"
+            );
+        }
+        expected
+    }
+
+    fn oracle_says(&self, question: &Question, asked: Asked<'_>) -> &'static str {
+        let oracle = Oracle::new(&self.snapshot, &self.settings).knowing(&self.learned);
+        match (oracle.access(question), asked) {
+            (Answer::Allow, _) => "ok",
+            (Answer::Deny { direction, explicit }, _) => denied(direction, explicit),
+            (Answer::Inspect, Asked::Request(method, path, host, headers)) => {
+                let each = |each: &mut dyn FnMut(&str, &[u8])| {
+                    headers.iter().for_each(|(name, value)| each(name, value.as_bytes()))
+                };
+                let request = HttpRequest { method, path, host, headers: &each };
+                oracle.refuses(question, &request).map_or("200", refused)
+            }
+            (Answer::Resolve, Asked::Query(name)) => {
+                answered(!oracle.refuses_query(question, name))
+            }
+            (Answer::Inspect, Asked::Query(_)) => "inspected",
+            (Answer::Resolve, Asked::Request(..)) => "resolved",
+        }
+    }
+
+    fn table_says(&self, table: &Table, question: &Question, asked: Asked<'_>) -> &'static str {
+        let peer = |address| Peer {
+            identity: table.identity_of(address),
+            endpoint: table.endpoint_of(address),
         };
-        let seen = match self.table.judge(&flow) {
-            Access::Allow(_) => "ok",
-            Access::Deny(denial) => denied(denial.direction, denial.explicit),
-            Access::Inspect(access) => {
-                match self.table.judge_http(&access, &request, &mut HttpScratch::default()) {
+        let flow = Flow {
+            source: peer(question.source),
+            destination: peer(question.destination),
+            protocol: question.protocol,
+            dst_port: question.dst_port,
+        };
+        let mut names = Names::NONE;
+        for learned in &self.learned {
+            if let Some(endpoint) = flow.source.endpoint
+                && table.endpoint_of(learned.pod) == Some(endpoint)
+                && learned.address == question.destination
+            {
+                names.extend(&table.names_of(endpoint, &learned.name));
+            }
+        }
+        match (table.judge_named(&flow, &names), asked) {
+            (Access::Allow(_), _) => "ok",
+            (Access::Deny(denial), _) => denied(denial.direction, denial.explicit),
+            (Access::Inspect(access), Asked::Request(method, path, host, headers)) => {
+                let each = |each: &mut dyn FnMut(&str, &[u8])| {
+                    headers.iter().for_each(|(name, value)| each(name, value.as_bytes()))
+                };
+                let request = HttpRequest { method, path, host, headers: &each };
+                match table.judge_http(&access, &request, &mut HttpScratch::default()) {
                     HttpVerdict::Allow { .. } => "200",
                     HttpVerdict::Deny { direction, .. } => refused(direction),
                 }
             }
-        };
-        assert_eq!(
-            seen, expected,
-            "table and oracle differ: {from} -> {to} {protocol}/{dst_port} {method} {path}"
-        );
-        seen
+            (Access::Resolve(access), Asked::Query(name)) => {
+                answered(matches!(table.judge_dns(&access, name), DnsVerdict::Allow(_)))
+            }
+            (Access::Inspect(_), Asked::Query(_)) => "inspected",
+            (Access::Resolve(_), Asked::Request(..)) => "resolved",
+        }
     }
+}
+
+fn answered(allowed: bool) -> &'static str {
+    if allowed { "answered" } else { "refused" }
 }
 
 fn denied(direction: Direction, explicit: bool) -> &'static str {

@@ -3,4 +3,5 @@
 mod connectivity;
 mod kubernetes;
 mod lab;
+mod names;
 mod semantics;

@@ -13,12 +13,14 @@ use anyhow::Result;
 
 mod crash;
 mod differential;
+mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
 mod operate;
 mod reload;
 mod story;
+mod tools;
 mod uplink;
 
 /// One test.
@@ -72,9 +74,11 @@ fn cases() -> Vec<Case> {
         story::cases(),
         reload::cases(),
         operate::cases(),
+        tools::cases(),
         internet::cases(),
         crash::cases(),
         uplink::cases(),
+        fragments::cases(),
         load::cases(),
         differential::cases(),
     ]

@@ -136,12 +136,14 @@ impl Daemon {
                 connections: report.connections,
                 streams: report.streams,
                 evicted: report.evicted,
+                held_bytes: report.held_bytes,
+                streams_shed: report.counters.streams_shed,
                 received: report.counters.received,
             })
             .collect()
     }
 
-    fn endpoint_status(&self) -> Vec<EndpointStatus> {
+    pub(super) fn endpoint_status(&self) -> Vec<EndpointStatus> {
         let Some(table) = self.policy.table() else { return Vec::new() };
         table
             .endpoints()

@@ -1,17 +1,18 @@
-//! `rules.http`.
+//! `rules`: `http` and `dns`.
 //!
-//! Arrives: the `rules` of a `toPorts` item. Leaves: [`HttpRule`]s; a bad pattern stays in its rule and is noticed.
+//! Arrives: the `rules` of a `toPorts` item. Leaves: [`L7`]; a bad HTTP pattern stays in its rule and is noticed.
 
 use std::sync::Arc;
 
+use super::peers::name_pattern;
 use super::{Reading, not_empty};
 use crate::rule::pattern::Pattern;
-use crate::rule::{HeaderRule, HttpRule};
+use crate::rule::{Direction, HeaderRule, HttpRule, L7};
 use crate::snapshot::reader::{Field, Read};
 use crate::snapshot::refusal::{Notice, Severity};
 
 impl Reading<'_> {
-    pub(super) fn http(&mut self, field: Field<'_>) -> Read<Option<Arc<Vec<HttpRule>>>> {
+    pub(super) fn l7(&mut self, direction: Direction, field: Field<'_>) -> Read<L7> {
         let mut record = field.record()?;
         for name in ["kafka", "l7proto", "l7"] {
             if let Some(field) = record.take(name) {
@@ -23,21 +24,28 @@ impl Reading<'_> {
                 ));
             }
         }
-        if let Some(dns) = not_empty(record.take("dns"))? {
-            let reason = "DNS rules are not yet supported";
-            return Err(dns.refuse(
-                reason,
-                "take the rules section out to allow the port without inspection",
-            ));
-        }
-        let Some(list) = not_empty(record.take("http"))? else {
-            record.finish()?;
-            return Ok(None);
-        };
+        let dns = not_empty(record.take("dns"))?;
+        let http = not_empty(record.take("http"))?;
         record.finish()?;
-        let rules =
-            list.list()?.into_iter().map(|item| self.http_rule(item)).collect::<Read<Vec<_>>>()?;
-        Ok(Some(Arc::new(rules)))
+        match (http, dns) {
+            (None, None) => Ok(L7::Anything),
+            (Some(_), Some(dns)) => {
+                let reason = "multiple L7 protocol rule types specified in single rule";
+                Err(dns.refuse(reason, "write two items"))
+            }
+            (None, Some(dns)) if direction == Direction::Ingress => {
+                let advice = "say on the clients' egress which names they may ask for";
+                Err(dns.refuse("DNS rules are not allowed on ingress", advice))
+            }
+            (None, Some(dns)) => {
+                let names = dns.list()?.into_iter().map(name_pattern).collect::<Read<Vec<_>>>()?;
+                Ok(L7::Dns(Arc::new(names)))
+            }
+            (Some(list), None) => {
+                let rules = list.list()?.into_iter().map(|item| self.http_rule(item));
+                Ok(L7::Http(Arc::new(rules.collect::<Read<Vec<_>>>()?)))
+            }
+        }
     }
 
     fn http_rule(&mut self, field: Field<'_>) -> Read<HttpRule> {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{Reading, prefix};
 use crate::label::{CLUSTER, LOCAL_CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE};
+use crate::rule::name::NamePattern;
 use crate::rule::{CidrGroups, Direction, Effect, Entity, Peer, Peers, ServiceChoice, ServicePeer};
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 use crate::snapshot::reader::{Field, Read, Record};
@@ -83,15 +84,11 @@ impl Reading<'_> {
             record.take(entities),
         ];
         if direction == Direction::Egress {
-            if let Some(names) = record.take("toFQDNs") {
-                if effect == Effect::Deny {
-                    return Err(
-                        names.refuse("toFQDNs is not known in egressDeny", "deny the CIDRs")
-                    );
-                }
-                let reason = "needs addresses learned from DNS, which is not yet supported";
-                return Err(names.refuse(reason, "write the CIDRs of the names"));
+            let names = record.take("toFQDNs");
+            if let Some(names) = names.as_ref().filter(|_| effect == Effect::Deny) {
+                return Err(names.refuse("toFQDNs is not known in egressDeny", "deny the CIDRs"));
             }
+            given.push(names);
             given.push(record.take("toServices"));
         }
         let given: Vec<Field<'_>> = given.into_iter().flatten().collect();
@@ -132,10 +129,34 @@ impl Reading<'_> {
                     let unknown = || item.refuse(format!("unsupported entity: {name}"), "");
                     Peer::Entity(Entity::parse(name).ok_or_else(unknown)?)
                 }
+                "toFQDNs" => Peer::Name(name_pattern(item)?),
                 _ => service(item)?,
             });
         }
         Ok(Some(Peers::AnyOf(peers)))
+    }
+}
+
+/// An entry of `toFQDNs` or `rules.dns`.
+pub(super) fn name_pattern(field: Field<'_>) -> Read<NamePattern> {
+    let mut record = field.clone().record()?;
+    let [name, pattern] = ["matchName", "matchPattern"].map(|key| record.take(key));
+    record.finish()?;
+    match (name, pattern) {
+        (Some(name), None) => {
+            NamePattern::exact(name.string()?).map_err(|reason| name.refuse(reason, ""))
+        }
+        (None, Some(pattern)) => {
+            NamePattern::pattern(pattern.string()?).map_err(|reason| pattern.refuse(reason, ""))
+        }
+        (Some(_), Some(pattern)) => Err(pattern.refuse(
+            "only one of MatchName or MatchPattern is allowed in an FQDNSelector",
+            "write two entries",
+        )),
+        (None, None) => {
+            let advice = "write `matchPattern: \"*\"` to mean every name";
+            Err(field.refuse("one of matchName or matchPattern is required", advice))
+        }
     }
 }
 

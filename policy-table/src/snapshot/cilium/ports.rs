@@ -3,14 +3,19 @@
 //! Arrives: the lists of one item. Leaves: [`Ports`], each with its HTTP rules.
 
 use super::{Reading, not_empty};
-use crate::rule::{Effect, PortProtocol, PortRule, PortSpec, Ports, Protocol};
+use crate::rule::{Direction, Effect, L7, PortProtocol, PortRule, PortSpec, Ports, Protocol};
 use crate::snapshot::reader::{Field, Read};
 
 /// Most ports of a `toPorts` item, and most fields of an `icmps` item (Cilium's limits).
 const MOST: usize = 40;
 
 impl Reading<'_> {
-    pub(super) fn ports(&mut self, effect: Effect, list: &Field<'_>) -> Read<Ports> {
+    pub(super) fn ports(
+        &mut self,
+        direction: Direction,
+        effect: Effect,
+        list: &Field<'_>,
+    ) -> Read<Ports> {
         let mut rules = Vec::new();
         for item in list.list()? {
             let mut record = item.record()?;
@@ -25,15 +30,21 @@ impl Reading<'_> {
                 }
             }
             let ports = record.take("ports");
-            let http = match record.take("rules") {
+            let l7 = match record.take("rules") {
                 Some(rules) if effect == Effect::Deny => {
                     return Err(rules.refuse("deny rules take ports only, no L7 rules", ""));
                 }
-                Some(rules) => self.http(rules)?,
-                None => None,
+                Some(rules) => self.l7(direction, rules)?,
+                None => L7::Anything,
             };
             record.finish()?;
-            let Some(ports) = not_empty(ports)? else { continue };
+            let Some(ports) = not_empty(ports)? else {
+                if l7.dns().is_some() {
+                    let advice = "name the port of the DNS servers";
+                    return Err(list.refuse("port 53 must be specified for DNS rules", advice));
+                }
+                continue;
+            };
             let entries = ports.list()?;
             if entries.len() > MOST {
                 return Err(
@@ -42,29 +53,40 @@ impl Reading<'_> {
             }
             for entry in entries {
                 let (protocol, port) = port_protocol(entry.clone())?;
-                if http.is_some() {
-                    if protocol != PortProtocol::Is(Protocol::TCP) {
-                        let name = match protocol {
-                            PortProtocol::Any => "ANY".to_owned(),
-                            PortProtocol::Is(protocol) => protocol.to_string(),
-                        };
-                        let reason = format!(
-                            "L7 rules can only apply to TCP (not {name}) except for DNS rules"
-                        );
-                        return Err(entry.refuse(reason, "write `protocol: TCP`"));
-                    }
-                    if port == PortSpec::Every {
-                        return Err(entry.refuse(
-                            "L7 rules can not be used when a port is 0",
-                            "name the ports",
-                        ));
-                    }
-                }
-                rules.push(PortRule { protocol, port, http: http.clone() });
+                check_l7(&entry, &l7, protocol, &port)?;
+                rules.push(PortRule { protocol, port, l7: l7.clone() });
             }
         }
         Ok(if rules.is_empty() { Ports::Nothing } else { Ports::AnyOf(rules) })
     }
+}
+
+/// Whether requests can be judged on a port.
+fn check_l7(entry: &Field<'_>, l7: &L7, protocol: PortProtocol, port: &PortSpec) -> Read<()> {
+    let name = match protocol {
+        PortProtocol::Any => "ANY".to_owned(),
+        PortProtocol::Is(protocol) => protocol.to_string(),
+    };
+    match l7 {
+        L7::Anything => return Ok(()),
+        L7::Http(_) if protocol != PortProtocol::Is(Protocol::TCP) => {
+            let reason =
+                format!("L7 rules can only apply to TCP (not {name}) except for DNS rules");
+            return Err(entry.refuse(reason, "write `protocol: TCP`"));
+        }
+        L7::Dns(_) if protocol == PortProtocol::Is(Protocol::SCTP) => {
+            let reason = format!("DNS rules can only apply to UDP and TCP (not {name})");
+            return Err(entry.refuse(reason, "write `protocol: UDP`"));
+        }
+        L7::Dns(_) if matches!(port, PortSpec::Range(first, last) if first < last) => {
+            return Err(entry.refuse("DNS rules do not support port ranges", "name each port"));
+        }
+        L7::Http(_) | L7::Dns(_) => {}
+    }
+    if *port == PortSpec::Every {
+        return Err(entry.refuse("L7 rules can not be used when a port is 0", "name the ports"));
+    }
+    Ok(())
 }
 
 /// One entry of `ports`.
@@ -171,7 +193,7 @@ pub(super) fn icmp_types(list: &Field<'_>) -> Read<Ports> {
             };
             let number = u16::from(number);
             let port = PortSpec::Range(number, number);
-            rules.push(PortRule { protocol: PortProtocol::Is(protocol), port, http: None });
+            rules.push(PortRule { protocol: PortProtocol::Is(protocol), port, l7: L7::Anything });
         }
     }
     Ok(if rules.is_empty() { Ports::Nothing } else { Ports::AnyOf(rules) })
