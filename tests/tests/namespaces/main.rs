@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod connectivity;
 mod crash;
 mod differential;
 mod fragments;
@@ -75,6 +76,7 @@ fn cases() -> Vec<Case> {
         reload::cases(),
         operate::cases(),
         tools::cases(),
+        connectivity::cases(),
         internet::cases(),
         crash::cases(),
         uplink::cases(),
