@@ -13,6 +13,7 @@ use anyhow::Result;
 
 mod connectivity;
 mod crash;
+mod differential;
 mod fragments;
 mod internet;
 mod lifecycle;
@@ -81,6 +82,7 @@ fn cases() -> Vec<Case> {
         uplink::cases(),
         fragments::cases(),
         load::cases(),
+        differential::cases(),
     ]
     .into_iter()
     .flatten()
