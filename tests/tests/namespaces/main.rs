@@ -20,6 +20,7 @@ mod lifecycle;
 mod load;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -81,6 +82,7 @@ fn cases() -> Vec<Case> {
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
     ]
