@@ -28,6 +28,9 @@ pub struct Config {
     /// Which endpoints are enforced: Cilium's `--enable-policy`.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// How long addresses that DNS gave a name of `toFQDNs` may be used.
+    #[serde(default)]
+    pub dns: Dns,
     /// The veth into the node's own network stack. Without it pods reach nothing but pods and services.
     pub host: Option<Host>,
     /// The node's own link, if frames to pods and services are to be taken off it before the kernel's stack sees them.
@@ -88,6 +91,24 @@ pub enum Enforcement {
     Always,
     /// None.
     Never,
+}
+
+/// How long addresses that DNS gave a name of `toFQDNs` may be used: what the answer says, or `min_ttl_s` if that is longer
+/// (Cilium's `--tofqdns-min-ttl`), and `grace_s` more for connections that are opened late (Cilium takes expired addresses
+/// out once a minute).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// At least so long, in seconds.
+    pub min_ttl_s: u32,
+    /// And so much longer, in seconds.
+    pub grace_s: u32,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { min_ttl_s: 0, grace_s: 60 }
+    }
 }
 
 /// The veth into the node's own network stack, made by the daemon.

@@ -6,6 +6,7 @@
 //!   worker/      the loop: judge, carry out               world.rs    what workers read and never change
 //!   connection/  both directions of a flow                flow.rs     what observers see
 //!   inspect/     TCP bytes to judged requests             service.rs  ClusterIP to endpoint
+//!   names.rs     what DNS told a pod
 //!   lab/         a small cluster in network namespaces
 //! ```
 
@@ -17,6 +18,7 @@ pub mod drop_reason;
 pub mod flow;
 pub mod inspect;
 pub mod lab;
+pub mod names;
 pub mod reply;
 pub mod service;
 pub mod umem;

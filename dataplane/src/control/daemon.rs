@@ -35,6 +35,7 @@ use super::{
 use crate::{
     config::{Config, PodPort, UplinkFallback},
     flow::{Flow, FlowEvent},
+    names::LeaseTimes,
     umem::{
         Frame,
         kernel::{Sockets, Umem, UmemError},
@@ -599,13 +600,13 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let worker =
-            Worker::new(id, clock, pool::Pool::new(Arc::clone(reserve)), inboxes.clone(), {
-                crate::worker::Reporting {
-                    events: Arc::clone(events),
-                    observers: Arc::clone(observers),
-                }
-            });
+        let reporting = crate::worker::Reporting {
+            events: Arc::clone(events),
+            observers: Arc::clone(observers),
+        };
+        let leases = LeaseTimes { at_least: config.dns.min_ttl_s, grace: config.dns.grace_s };
+        let pool = pool::Pool::new(Arc::clone(reserve));
+        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting, leases);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let unpinned = Arc::clone(&pinned);
         let thread = spawn_pinned(

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+pub mod dns;
 pub mod handoff;
 pub mod judge;
 pub mod neighbour;
@@ -32,6 +33,7 @@ use crate::{
     counters::Counters,
     flow::FlowEvent,
     inspect,
+    names::{LeaseTimes, PodNames},
     umem::{Frame, Pool, Port, PortFrames},
     world::World,
 };
@@ -166,6 +168,9 @@ pub struct Worker<P> {
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
     icmp_budget: carry_out::IcmpBudget,
+    /// What DNS told the pods that this worker is the home of, by port.
+    names: Vec<Option<Box<PodNames>>>,
+    lease_times: LeaseTimes,
 }
 
 impl<P: Port> Worker<P> {
@@ -176,6 +181,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
+        lease_times: LeaseTimes,
     ) -> Self {
         Self {
             id,
@@ -195,6 +201,8 @@ impl<P: Port> Worker<P> {
             to_ring: Vec::new(),
             reporting,
             icmp_budget: carry_out::IcmpBudget::default(),
+            names: Vec::new(),
+            lease_times,
         }
     }
 
@@ -287,6 +295,7 @@ impl<P: Port> Worker<P> {
         match command {
             Command::World(world) => {
                 self.world = Arc::clone(&world);
+                self.prepare_names(&world);
                 self.release_waiting(&world);
                 self.announce_gateways(&world);
             }
@@ -297,6 +306,7 @@ impl<P: Port> Worker<P> {
                 self.ports.add(port, sockets, receives, fd, &mut self.pool);
             }
             Command::RemovePort { port, back } => {
+                self.forget_names(port);
                 for frame in self.ports.forget_waiting(port) {
                     self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
                     self.pool.give(frame);

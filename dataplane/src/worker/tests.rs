@@ -13,6 +13,7 @@ use parser::{
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
 mod adoption;
+mod names;
 mod related;
 
 use super::*;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 const FRAMES: u32 = 256;
+const TIMES: LeaseTimes = LeaseTimes { at_least: 0, grace: 60 };
 const TIEFIGHTER: PortId = PortId(0);
 const DEATHSTAR: PortId = PortId(1);
 const XWING: PortId = PortId(2);
@@ -81,7 +83,8 @@ impl Rig {
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         all.into_iter().for_each(|frame| pool.give(frame));
-        let mut worker = Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting);
+        let mut worker =
+            Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting, TIMES);
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             let Worker { ports, pool, .. } = &mut worker;
             ports.add(port, FakePort::default(), true, None, pool);
