@@ -4,7 +4,7 @@ set -euo pipefail
 
 build=(clang llvm libelf-dev zlib1g-dev libbpf-dev m4 pkg-config make gcc libc6-dev)
 run=(iproute2 ethtool curl procps)
-tests=(iputils-ping nginx-light wrk iperf3)
+tests=(iputils-ping nginx-light wrk iperf3 dnsmasq-base)
 
 missing() {
     local package

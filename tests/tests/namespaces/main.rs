@@ -15,6 +15,7 @@ mod crash;
 mod internet;
 mod lifecycle;
 mod load;
+mod names;
 mod operate;
 mod reload;
 mod story;
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
         reload::cases(),
         operate::cases(),
         internet::cases(),
+        names::cases(),
         crash::cases(),
         uplink::cases(),
         load::cases(),
