@@ -16,10 +16,6 @@ pub const REQUEST_BYTES: usize = 256;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are copied into a bounded queue; a box would allocate per event"
-)]
 pub enum Happening {
     /// A verdict on a new connection.
     PolicyVerdict {

@@ -1,7 +1,6 @@
 //! The committed seeds and findings of the fuzz target `dns`, replayed with the target's own properties.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     reason = "helpers of a test, and what the fuzz target asserts"
