@@ -88,8 +88,8 @@ drop_reasons! {
     Multicast = 221, "multicast", "MULTICAST_UNSUPPORTED", "Multicast not forwarded";
     /// The pod has not told its hardware address yet and enough packets wait for it.
     NeighbourUnresolved = 222, "neighbour-unresolved", "NEIGHBOUR_UNRESOLVED", "Neighbour unresolved";
-    /// A packet of several buffers.
-    FrameTooLong = 223, "frame-too-long", "FRAME_TOO_LONG", "Packet longer than a frame";
+    /// A packet of more chunks than the longest one has.
+    FrameTooLong = 223, "frame-too-long", "FRAME_TOO_LONG", "Packet of too many chunks";
     /// The destination's tx ring is full.
     TxRingFull = 224, "tx-ring-full", "TX_RING_FULL", "Tx ring full";
     /// Another worker's inbox is full.
@@ -100,6 +100,8 @@ drop_reasons! {
     PortGone = 227, "port-gone", "PORT_GONE", "Port gone";
     /// An ICMP error about a connection that does not exist.
     UnrelatedIcmpError = 228, "unrelated-icmp-error", "UNRELATED_ICMP_ERROR", "ICMP error without a connection";
+    /// A chunk of the packet was not one that the kernel had from us.
+    FrameBroken = 229, "frame-broken", "FRAME_BROKEN", "Packet with a foreign chunk";
     /// A DNS query for a name that no rule allows; the asker was told.
     DnsNameRefused = 240, "dns-name-refused", "DNS_NAME_REFUSED", "DNS name not allowed";
     /// Not a DNS message that has one reading.

@@ -34,6 +34,8 @@ pub enum Happening {
         allowed: bool,
         /// The method, a space, the host and the target, cut at [`REQUEST_BYTES`].
         text: RequestText,
+        /// Which side's policy spoke.
+        direction: Option<Direction>,
         /// Why, in the table of the event's epoch.
         cause: Option<Cause>,
     },
@@ -124,6 +126,8 @@ pub struct FlowEvent {
     pub destination: Identity,
     /// The segment's flags; empty if it is not TCP.
     pub flags: TcpFlags,
+    /// The type of the message, if it is ICMP.
+    pub icmp_type: Option<u8>,
     /// What happened.
     pub happening: Happening,
 }
@@ -165,13 +169,14 @@ impl Flow<'_> {
             Happening::Drop(reason) => {
                 (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary())
             }
-            Happening::Request { allowed, text, cause } => {
+            Happening::Request { allowed, text, cause, .. } => {
                 let by = self.by(*cause);
                 let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
+                let why = cause.and_then(no_request).map(|why| format!("; {why}"));
                 (
                     "http-request".to_owned(),
                     format!("{verdict}{by}"),
-                    format!("HTTP/1.1 {} {}", text.method(), text.url()),
+                    format!("HTTP/1.1 {} {}{}", text.method(), text.url(), why.unwrap_or_default()),
                 )
             }
             Happening::Refused(refusal) => (
@@ -234,7 +239,7 @@ impl Flow<'_> {
                 if let Some(rule) = self.rule(*cause) {
                     let side = shout(*direction).to_lowercase();
                     let action = if denied.is_none() { "allowed" } else { "denied" };
-                    set(&format!("{side}_{action}_by"), json!([policy(rule)]));
+                    set(&format!("{side}_{action}_by"), json!([self.policy(rule)]));
                 }
             }
             Happening::Drop(reason) => {
@@ -244,7 +249,7 @@ impl Flow<'_> {
                 set("drop_reason", json!(reason.number()));
                 set("drop_reason_desc", json!(reason.flow_name()));
             }
-            Happening::Request { allowed, text, cause } => {
+            Happening::Request { allowed, text, direction, cause } => {
                 set("Type", json!("L7"));
                 set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
                 set("event_type", json!({"type": 129}));
@@ -254,9 +259,16 @@ impl Flow<'_> {
                 if !allowed {
                     set("drop_reason_desc", json!(DropReason::PolicyDenied.flow_name()));
                 }
-                if let Some(rule) = cause.and_then(|cause| self.rule(cause)) {
-                    let field = if *allowed { "ingress_allowed_by" } else { "ingress_denied_by" };
-                    set(field, json!([policy(rule)]));
+                if let Some(direction) = direction.map(shout) {
+                    set("traffic_direction", json!(direction));
+                    if let Some(rule) = cause.and_then(|cause| self.rule(cause)) {
+                        let action = if *allowed { "allowed" } else { "denied" };
+                        let field = format!("{}_{action}_by", direction.to_lowercase());
+                        set(&field, json!([self.policy(rule)]));
+                    }
+                }
+                if let Some(why) = cause.and_then(no_request) {
+                    set("extensions", json!({"denial": why}));
                 }
             }
             Happening::Refused(refusal) => {
@@ -279,7 +291,7 @@ impl Flow<'_> {
                     set("drop_reason_desc", json!(reason.flow_name()));
                 }
                 if let Some(rule) = self.rule(*cause) {
-                    set("egress_allowed_by", json!([policy(rule)]));
+                    set("egress_allowed_by", json!([self.policy(rule)]));
                 }
             }
             Happening::Learned { name, addresses } => {
@@ -292,6 +304,19 @@ impl Flow<'_> {
             }
         }
         json!({"flow": flow, "node_name": self.node, "time": time})
+    }
+
+    /// A rule as Hubble's `Policy`, with the file and line where it stands.
+    fn policy(&self, rule: &RuleOrigin) -> Value {
+        json!({
+            "name": rule.name,
+            "namespace": rule.namespace,
+            "kind": rule.kind.to_string(),
+            "revision": self.event.epoch,
+            "field": rule.field,
+            "file": rule.file.as_ref(),
+            "line": rule.line,
+        })
     }
 
     /// The rule behind a cause, if the table is still the one that gave it.
@@ -341,31 +366,35 @@ impl Flow<'_> {
         match tuple.protocol {
             Protocol::TCP => {
                 let mut tcp = ports;
-                let flags: serde_json::Map<String, Value> = self
-                    .event
-                    .flags
-                    .to_string()
-                    .split(", ")
-                    .map(|name| (name.to_owned(), json!(true)))
-                    .collect();
-                if let Value::Object(fields) = &mut tcp {
+                let names = self.event.flags.to_string();
+                let names = names.split(", ").filter(|name| !name.is_empty());
+                let flags: serde_json::Map<String, Value> =
+                    names.map(|name| (name.to_owned(), json!(true))).collect();
+                // Fields without a value are left out, as in Hubble's JSON.
+                if let (Value::Object(fields), false) = (&mut tcp, flags.is_empty()) {
                     fields.insert("flags".into(), Value::Object(flags));
                 }
                 json!({"TCP": tcp})
             }
             Protocol::UDP => json!({"UDP": ports}),
-            Protocol::ICMP => json!({"ICMPv4": {}}),
-            Protocol::ICMPV6 => json!({"ICMPv6": {}}),
+            Protocol::ICMP => json!({"ICMPv4": {"type": self.event.icmp_type}}),
+            Protocol::ICMPV6 => json!({"ICMPv6": {"type": self.event.icmp_type}}),
+            Protocol::SCTP => json!({"SCTP": ports}),
             other => json!({"protocol": other.value()}),
         }
     }
 
+    fn icmp_summary(&self) -> String {
+        self.event.icmp_type.map(|number| format!(" type {number}")).unwrap_or_default()
+    }
+
     fn protocol_summary(&self) -> String {
         match self.event.tuple.protocol {
+            Protocol::TCP if self.event.flags == TcpFlags::NONE => "TCP".to_owned(),
             Protocol::TCP => format!("TCP Flags: {}", self.event.flags),
             Protocol::UDP => "UDP".to_owned(),
-            Protocol::ICMP => "ICMPv4".to_owned(),
-            Protocol::ICMPV6 => "ICMPv6".to_owned(),
+            Protocol::ICMP => format!("ICMPv4{}", self.icmp_summary()),
+            Protocol::ICMPV6 => format!("ICMPv6{}", self.icmp_summary()),
             other => other.to_string(),
         }
     }
@@ -408,11 +437,126 @@ fn match_number(matched: MatchType) -> u8 {
     }
 }
 
-fn policy(rule: &RuleOrigin) -> Value {
-    json!({"name": rule.name, "namespace": rule.namespace, "kind": rule.kind.to_string(), "file": rule.file.as_ref(), "line": rule.line})
+/// Says so, if a request was denied because none of the rules for it matched. The rule that is told has them.
+fn no_request(cause: Cause) -> Option<&'static str> {
+    cause.is_no_request().then_some("no HTTP rule matches")
 }
 
 /// RFC 3339 in UTC.
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use policy_table::{
+        Access, Flow as Question, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer,
+        Settings, Snapshot,
+    };
+
+    use super::*;
+
+    const CLUSTER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: deathstar, labels: {class: deathstar}}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: tiefighter, labels: {org: empire}}
+status: {podIP: 10.0.0.2}
+"#;
+    const POLICY: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {org: empire}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: POST, path: /v1/request-landing}]}
+"#;
+
+    struct Rig {
+        table: Table,
+        access: Access,
+        source: Peer,
+        destination: Peer,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let sources = [("pods.yaml", CLUSTER), ("rule1.yaml", POLICY)];
+            let snapshot = Snapshot::parse(&sources).unwrap().snapshot;
+            let table =
+                Table::compile(&snapshot, &Settings::default(), &mut Identities::default(), 4);
+            let peer = |address: &str| {
+                let address = address.parse().unwrap();
+                Peer { identity: table.identity_of(address), endpoint: table.endpoint_of(address) }
+            };
+            let (source, destination) = (peer("10.0.0.2"), peer("10.0.0.1"));
+            let protocol = policy_table::Protocol::TCP;
+            let access = table.judge(&Question { source, destination, protocol, dst_port: 80 });
+            Self { table, access, source, destination }
+        }
+
+        fn event(&self, happening: Happening) -> FlowEvent {
+            FlowEvent {
+                tick: Tick(0),
+                epoch: 4,
+                tuple: FlowTuple {
+                    source: "10.0.0.2".parse().unwrap(),
+                    destination: "10.0.0.1".parse().unwrap(),
+                    protocol: Protocol::TCP,
+                    src_port: 40000,
+                    dst_port: 80,
+                },
+                source: self.source.identity,
+                destination: self.destination.identity,
+                flags: TcpFlags::NONE,
+                icmp_type: None,
+                happening,
+            }
+        }
+
+        fn request(&self, method: &str, path: &str) -> FlowEvent {
+            let Access::Inspect(access) = &self.access else { panic!("inspected") };
+            let request = HttpRequest { method, path, host: "h", headers: &|_| {} };
+            let verdict = self.table.judge_http(access, &request, &mut HttpScratch::default());
+            let (allowed, direction, cause) = match verdict {
+                HttpVerdict::Allow { ingress, .. } => (true, Some(Direction::Ingress), ingress),
+                HttpVerdict::Deny { direction, cause } => (false, Some(direction), Some(cause)),
+            };
+            let text = RequestText::new(method, "h", path);
+            self.event(Happening::Request { allowed, text, direction, cause })
+        }
+
+        fn flow<'a>(&'a self, event: &'a FlowEvent) -> Flow<'a> {
+            Flow { event, time: SystemTime::UNIX_EPOCH, table: &self.table, node: "node" }
+        }
+    }
+
+    /// Whoever reads the denial can go to the rule, and `explain` names the same.
+    #[test]
+    fn a_denied_request_names_the_rule_whose_http_rules_it_did_not_meet() {
+        let rig = Rig::new();
+        let denied = rig.request("PUT", "/v1/exhaust-port");
+        insta::assert_snapshot!(rig.flow(&denied).line());
+        insta::assert_snapshot!(format!("{:#}", rig.flow(&denied).json()));
+        let allowed = rig.request("POST", "/v1/request-landing");
+        insta::assert_snapshot!(rig.flow(&allowed).line());
+    }
+
+    #[test]
+    fn a_dropped_packet_says_why() {
+        let rig = Rig::new();
+        let mut event = rig.event(Happening::Drop(DropReason::InvalidSourceIp));
+        insta::assert_snapshot!(rig.flow(&event).line());
+        event.tuple.protocol = Protocol::ICMP;
+        event.icmp_type = Some(8);
+        insta::assert_snapshot!(format!("{:#}", rig.flow(&event).json()));
+    }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   umem/        frames with an owner, ports              control/    snapshot, ports, socket, status
 //!   worker/      the loop: judge, carry out               world.rs    what workers read and never change
-//!   connection/  both directions of a flow                flow.rs     what observers see
+//!   connection/  both directions of a flow                flow.rs     what observers see; hits.rs: what rules did
 //!   inspect/     TCP bytes to judged requests             service.rs  ClusterIP to endpoint
 //!   names.rs     what DNS told a pod
 //!   lab/         a small cluster in network namespaces
@@ -16,6 +16,7 @@ pub mod control;
 pub mod counters;
 pub mod drop_reason;
 pub mod flow;
+pub mod hits;
 pub mod inspect;
 pub mod lab;
 pub mod names;

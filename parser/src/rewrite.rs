@@ -13,7 +13,7 @@ mod tcp;
 use std::net::IpAddr;
 
 pub use quoted::{quoted_destination, quoted_seq, quoted_source};
-pub use tcp::{TcpEdit, blank_options, options, sack_blocks, tcp, timestamps};
+pub use tcp::{TcpEdit, blank_options, limit_mss, options, sack_blocks, tcp, timestamps};
 
 use crate::{
     RewriteError, bytes,

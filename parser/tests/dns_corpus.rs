@@ -24,5 +24,5 @@ fn messages_of_the_fuzz_corpus_are_read_or_refused() {
         answers += usize::from(read_answer(&message).is_ok());
         refused += usize::from(read_query(&message).is_err() && read_answer(&message).is_err());
     }
-    assert!(queries >= 5 && answers >= 5 && refused >= 3, "{queries} {answers} {refused}");
+    assert!(queries >= 5 && answers >= 5 && refused >= 2, "{queries} {answers} {refused}");
 }

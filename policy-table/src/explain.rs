@@ -409,7 +409,7 @@ fn name(who: &Who<'_>) -> String {
     }
 }
 
-fn describe_peers(peers: &Peers) -> String {
+pub(crate) fn describe_peers(peers: &Peers) -> String {
     match peers {
         Peers::Anyone => "anyone".to_owned(),
         Peers::Nobody => "anybody".to_owned(),
@@ -417,7 +417,7 @@ fn describe_peers(peers: &Peers) -> String {
     }
 }
 
-fn describe_peer(peer: &Peer) -> String {
+pub(crate) fn describe_peer(peer: &Peer) -> String {
     let but = |except: &[ipnet::IpNet]| {
         let list: Vec<String> = except.iter().map(ToString::to_string).collect();
         if list.is_empty() { String::new() } else { format!(" but {}", list.join(", ")) }
@@ -443,7 +443,7 @@ fn describe_peer(peer: &Peer) -> String {
     }
 }
 
-fn describe_ports(ports: &Ports) -> String {
+pub(crate) fn describe_ports(ports: &Ports) -> String {
     match ports {
         Ports::All => "any port".to_owned(),
         Ports::Nothing => "any port (none is named)".to_owned(),
@@ -464,7 +464,7 @@ fn describe_port(rule: &PortRule) -> String {
     }
 }
 
-fn describe_http(rule: &HttpRule) -> String {
+pub(crate) fn describe_http(rule: &HttpRule) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (field, pattern) in [("method", &rule.method), ("path", &rule.path), ("host", &rule.host)] {
         parts.extend(pattern.as_ref().map(|pattern| format!("{field} {:?}", pattern.text())));

@@ -581,7 +581,7 @@ impl Table {
         request: &HttpRequest<'_>,
         scratch: &mut HttpScratch,
     ) -> Result<(Cause, bool), Cause> {
-        let denied = Cause { kind: CauseKind::NoRule, ..at };
+        let denied = Cause { kind: CauseKind::NoRequest, ..at };
         let slot = self.slot(at.side, at.slot).ok_or(denied)?;
         let mut found: Option<(u32, Identity)> = None;
         let mut report = false;
@@ -619,7 +619,7 @@ impl Table {
     /// The clause that made an answer, if one did.
     fn clause(&self, cause: Cause) -> Option<&SlotClause> {
         let wanted = match cause.kind {
-            CauseKind::Http(_) => CauseKind::Inspected,
+            CauseKind::Http(_) | CauseKind::NoRequest => CauseKind::Inspected,
             CauseKind::Name(_) => CauseKind::Resolved,
             same @ (CauseKind::Denied
             | CauseKind::Allowed
@@ -637,8 +637,12 @@ impl Table {
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
     ///
+    /// Where a request was denied, it is the first rule as written whose HTTP rules it had to meet, as `explain` names it.
     /// Unlike judging, this looks through the rules of the port.
     pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
+        if cause.kind == CauseKind::NoRequest {
+            return self.inspecting(cause).min();
+        }
         let slot = self.slot(cause.side, cause.slot)?;
         let (groups, place) = match cause.kind {
             CauseKind::Http(place) => (&slot.http.as_ref()?.groups, place),
@@ -648,6 +652,17 @@ impl Table {
         let group = groups.get(usize::try_from(place).ok()?)?;
         let source = group.sources.iter().find(|(peers, _)| peers.contains(cause.peer));
         source.map(|(_, rule)| *rule)
+    }
+
+    /// The rules whose HTTP rules a request of this cause has to meet.
+    fn inspecting(&self, cause: Cause) -> impl Iterator<Item = RuleId> {
+        let slot = self.slot(cause.side, cause.slot);
+        let clauses = slot.into_iter().flat_map(|slot| &slot.clauses);
+        clauses
+            .filter(move |clause| {
+                clause.kind == CauseKind::Inspected && clause.peers.contains(cause.peer)
+            })
+            .filter_map(|clause| clause.rule)
     }
 
     /// The HTTP rule that let a request pass, if one did.
@@ -666,7 +681,8 @@ impl Table {
             | CauseKind::Inspected
             | CauseKind::Http(_)
             | CauseKind::Resolved
-            | CauseKind::Name(_) => {
+            | CauseKind::Name(_)
+            | CauseKind::NoRequest => {
                 self.clause(cause).map_or(MatchType::None, |clause| clause.matched)
             }
         }

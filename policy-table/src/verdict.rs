@@ -160,7 +160,7 @@ impl HttpAccess {
 }
 
 /// Why: a place in the table that made the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cause {
     pub(crate) side: u32,
     pub(crate) slot: u32,
@@ -168,8 +168,32 @@ pub struct Cause {
     pub(crate) kind: CauseKind,
 }
 
+impl Cause {
+    /// Whether a rule gave the answer, by allowing or denying; otherwise nothing is enforced, or no rule matched.
+    pub fn is_of_a_rule(self) -> bool {
+        match self.kind {
+            CauseKind::Denied
+            | CauseKind::Allowed
+            | CauseKind::Inspected
+            | CauseKind::Http(_)
+            | CauseKind::Resolved
+            | CauseKind::Name(_) => true,
+            CauseKind::NotEnforced
+            | CauseKind::Itself
+            | CauseKind::NoRule
+            | CauseKind::NoRequest
+            | CauseKind::Stale => false,
+        }
+    }
+
+    /// Whether a request was denied because none of the HTTP rules for it matched.
+    pub fn is_no_request(self) -> bool {
+        self.kind == CauseKind::NoRequest
+    }
+}
+
 /// What kind of answer it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CauseKind {
     /// No policy is enforced in the direction.
     NotEnforced,
@@ -185,6 +209,8 @@ pub(crate) enum CauseKind {
     Inspected,
     /// The HTTP rule at this place of the port's list.
     Http(u32),
+    /// None of the port's HTTP rules let the request pass.
+    NoRequest,
     /// An allow rule with DNS names.
     Resolved,
     /// The name at this place of the port's list.

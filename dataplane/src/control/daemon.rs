@@ -1,6 +1,7 @@
 //! The daemon: owns the UMEM, the ports and the policy, and runs the control loop until it is told to stop.
 
 mod survey;
+mod tools;
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use crossbeam::{
-    channel::{Sender, bounded},
+    channel::{Receiver, Sender, bounded, unbounded},
     queue::ArrayQueue,
 };
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -35,6 +36,7 @@ use super::{
 use crate::{
     config::{Config, PodPort, UplinkFallback},
     flow::{Flow, FlowEvent},
+    hits::{HitBook, Hits},
     names::LeaseTimes,
     umem::{
         Frame,
@@ -42,8 +44,8 @@ use crate::{
         pool,
     },
     worker::{
-        Command, Observers, PortId, Worker, WorkerId, affinity::spawn_pinned, clock::Clock,
-        handoff::Inbox, wakeup::Rest,
+        Command, Observers, PortId, Reporting, Worker, WorkerId, affinity::spawn_pinned,
+        clock::Clock, handoff::Inbox, wakeup::Rest,
     },
     world::{PortKind, PortView, World},
 };
@@ -142,6 +144,8 @@ pub struct Daemon {
     history: VecDeque<FlowEvent>,
     observers: Arc<Observers>,
     followers: Vec<(Client, bool)>,
+    hits: HitBook,
+    retired_hits: Receiver<Hits>,
     node: String,
 }
 
@@ -160,7 +164,10 @@ impl Daemon {
         let clock = Clock::start();
         let events = Arc::new(ArrayQueue::new(EVENT_QUEUE));
         let observers = Arc::new(Observers::default());
-        let hands = start_workers(&config, &reserve, clock, &events, &observers)?;
+        let (hits, retired_hits) = unbounded();
+        let reporting =
+            Reporting { events: Arc::clone(&events), observers: Arc::clone(&observers), hits };
+        let hands = start_workers(&config, &reserve, clock, &reporting)?;
         let policy = Policy::new(&config);
         // Watched before it is read, so that no change in between is missed.
         let watch = DirectoryWatch::open(&config.snapshot)?;
@@ -187,6 +194,8 @@ impl Daemon {
             history: VecDeque::with_capacity(EVENT_HISTORY),
             observers,
             followers: Vec::new(),
+            hits: HitBook::default(),
+            retired_hits,
             node,
         };
         daemon.attach_all()?;
@@ -243,6 +252,7 @@ impl Daemon {
             }
             self.remove_dead_ports();
             self.drain_events();
+            self.absorb_hits();
             self.serve(&listener);
         }
         self.stop();
@@ -502,6 +512,11 @@ impl Daemon {
                     self.observe(client, last, follow, json);
                     continue;
                 }
+                Request::Explain(asked) => self.explain(&asked),
+                Request::Endpoints => self.endpoints(),
+                Request::Identities => self.identities(),
+                Request::Rules => self.rules(),
+                Request::Selectors => self.selectors(),
                 Request::AddPort(port) => self.add_port(port),
                 Request::RemovePort { interface } => self.remove_port(&interface),
             };
@@ -583,8 +598,7 @@ fn start_workers(
     config: &Config,
     reserve: &Arc<ArrayQueue<Frame>>,
     clock: Clock,
-    events: &Arc<ArrayQueue<FlowEvent>>,
-    observers: &Arc<Observers>,
+    reporting: &Reporting,
 ) -> Result<Vec<Hand>, RunError> {
     let cores = &config.workers.cores;
     let mut rests = Vec::new();
@@ -600,13 +614,9 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let reporting = crate::worker::Reporting {
-            events: Arc::clone(events),
-            observers: Arc::clone(observers),
-        };
         let leases = LeaseTimes { at_least: config.dns.min_ttl_s, grace: config.dns.grace_s };
         let pool = pool::Pool::new(Arc::clone(reserve));
-        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting, leases);
+        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), leases);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let unpinned = Arc::clone(&pinned);
         let thread = spawn_pinned(

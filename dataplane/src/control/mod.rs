@@ -10,9 +10,11 @@
 pub mod attach;
 pub mod daemon;
 pub mod journal;
+pub mod listing;
 pub mod netlink;
 pub mod policy;
 pub mod preflight;
+pub mod question;
 pub mod socket;
 pub mod status;
 pub mod watch;

@@ -55,18 +55,26 @@ impl Policy {
 
     /// Compiles the last good snapshot again, because the node's addresses changed.
     pub fn compile(&mut self, host_addresses: &[IpAddr]) {
+        let settings = self.settings(host_addresses);
         let Some(snapshot) = &self.snapshot else { return };
         self.epoch += 1;
-        let settings = Settings {
-            enforcement: match self.enforcement {
-                Enforcement::Default => policy_table::Enforcement::Default,
-                Enforcement::Always => policy_table::Enforcement::Always,
-                Enforcement::Never => policy_table::Enforcement::Never,
-            },
-            host_addresses: host_addresses.to_vec(),
-        };
         self.table =
             Some(Arc::new(Table::compile(snapshot, &settings, &mut self.identities, self.epoch)));
+    }
+
+    /// What tables are compiled with besides the snapshot.
+    pub fn settings(&self, host_addresses: &[IpAddr]) -> Settings {
+        let enforcement = match self.enforcement {
+            Enforcement::Default => policy_table::Enforcement::Default,
+            Enforcement::Always => policy_table::Enforcement::Always,
+            Enforcement::Never => policy_table::Enforcement::Never,
+        };
+        Settings { enforcement, host_addresses: host_addresses.to_vec() }
+    }
+
+    /// The snapshot in force and the table made of it.
+    pub fn in_force(&self) -> Option<(&Snapshot, &Arc<Table>)> {
+        Some((self.snapshot.as_ref()?, self.table.as_ref()?))
     }
 
     /// The table in force; none until a first snapshot was good.

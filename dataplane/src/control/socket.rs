@@ -12,7 +12,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::status::Status;
+use super::{
+    listing::{EndpointList, IdentityList, RuleList, SelectorList},
+    question::{Asked, Told},
+    status::Status,
+};
 use crate::config::PodPort;
 
 /// How long either end waits for the other: the daemon has other work than a client that does not read.
@@ -33,6 +37,16 @@ pub enum Request {
         /// Hubble's JSON instead of lines.
         json: bool,
     },
+    /// What becomes of a flow or a request, by the policy in force.
+    Explain(Asked),
+    /// Every endpoint.
+    Endpoints,
+    /// Every identity.
+    Identities,
+    /// Every rule, and what it did.
+    Rules,
+    /// Every selector, and whom it selects.
+    Selectors,
     /// Takes over an interface.
     AddPort(PodPort),
     /// Gives an interface back to the kernel.
@@ -48,6 +62,35 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Explain`].
+    Explained {
+        /// The answer.
+        told: Box<Told>,
+        /// The same for people.
+        text: String,
+    },
+    /// To [`Request::Explain`], when nobody can answer what was asked.
+    Wrong {
+        /// What is wrong with the question, and what to ask instead.
+        reason: String,
+    },
+    /// To [`Request::Endpoints`].
+    Endpoints {
+        /// All of them.
+        list: EndpointList,
+    },
+    /// To [`Request::Identities`].
+    Identities {
+        /// All of them.
+        list: IdentityList,
+    },
+    /// To [`Request::Rules`].
+    Rules(RuleList),
+    /// To [`Request::Selectors`].
+    Selectors {
+        /// All of them.
+        list: SelectorList,
+    },
     /// Done.
     Done,
     /// Refused, and why.

@@ -298,7 +298,7 @@ impl fmt::Display for Status {
 }
 
 /// Writes rows with their columns aligned, and an empty line after them.
-fn table<const COLUMNS: usize>(
+pub(super) fn table<const COLUMNS: usize>(
     f: &mut fmt::Formatter<'_>,
     rows: &[[String; COLUMNS]],
 ) -> fmt::Result {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::error::LabError;
 use super::namespace;
-use super::plan::{GATEWAY4, GATEWAY6, Plan, Pod};
+use super::plan::{GATEWAY4, GATEWAY6, PODS4, PODS6, Plan, Pod, SERVICES4, SERVICES6, WIRE_MTU};
 use super::state::LabName;
 
 /// Makes the node's namespace, the pods' namespaces and their veths, addressed and up.
@@ -36,7 +36,7 @@ pub fn create(name: &LabName, plan: &Plan) -> Result<(), LabError> {
                 write_sysctl(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
                 write_sysctl(&format!("ipv6/conf/{scope}/accept_ra"), "0")?;
             }
-            ip_batch(&pod_setup(pod))?;
+            ip_batch(&pod_setup(pod, plan.mtu))?;
             // The pod's kernel would leave TCP checksums to a card that does not exist (af-xdp-facts, "Traps").
             run("ethtool", "ethtool", &["-K", "eth0", "tx", "off"], "")
         })?;
@@ -84,16 +84,28 @@ fn node_setup(plan: &Plan) -> String {
     batch
 }
 
-fn pod_setup(pod: &Pod) -> String {
+/// Pods and services are reached at the MTU of the interface, everything else at that of the wire: the node, and what lies beyond.
+fn pod_setup(pod: &Pod, mtu: u32) -> String {
     let Pod { ipv4, prefix4, ipv6, prefix6, .. } = pod;
-    format!(
+    let wire = mtu.min(WIRE_MTU);
+    let mut batch = format!(
         "link set lo up\n\
          address add {ipv4}/{prefix4} dev eth0\n\
          address add {ipv6}/{prefix6} dev eth0 nodad\n\
          link set eth0 up\n\
-         route add default via {GATEWAY4} dev eth0 onlink\n\
-         route add default via {GATEWAY6} dev eth0 onlink\n"
-    )
+         route add {GATEWAY4} dev eth0 mtu {wire}\n\
+         route add {GATEWAY6} dev eth0 mtu {wire}\n\
+         route add {SERVICES4} via {GATEWAY4} dev eth0 onlink\n\
+         route add {SERVICES6} via {GATEWAY6} dev eth0 onlink\n\
+         route add default via {GATEWAY4} dev eth0 onlink mtu {wire}\n\
+         route add default via {GATEWAY6} dev eth0 onlink mtu {wire}\n"
+    );
+    // A pod with the others on its own link has such a route already.
+    if *prefix4 == 32 {
+        line(&mut batch, &format!("route add {PODS4} via {GATEWAY4} dev eth0 onlink"));
+        line(&mut batch, &format!("route add {PODS6} via {GATEWAY6} dev eth0 onlink"));
+    }
+    batch
 }
 
 fn line(batch: &mut String, command: &str) {

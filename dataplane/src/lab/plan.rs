@@ -18,6 +18,18 @@ use super::state::LabName;
 pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// See [`GATEWAY4`].
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+/// Where all pods' addresses lie.
+pub const PODS4: &str = "10.77.0.0/24";
+/// See [`PODS4`].
+pub const PODS6: &str = "fd77::/64";
+/// Where the ClusterIPs lie that a manifest leaves open.
+pub const SERVICES4: &str = "10.96.77.0/24";
+/// See [`SERVICES4`].
+pub const SERVICES6: &str = "fd77:96::/112";
+/// The pods' MTU unless asked otherwise (ADR 5).
+pub const DEFAULT_MTU: u32 = 65_000;
+/// The MTU towards the node and what lies beyond it.
+pub const WIRE_MTU: u32 = 1500;
 /// The queues of a veth: TX at the node's end, RX at the pod's, so that each worker can have its own.
 pub const MIN_QUEUES: usize = 2;
 

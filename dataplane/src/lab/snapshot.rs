@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::LabError;
 use super::manifest::{Manifest, text_at};
-use super::plan::{GATEWAY4, GATEWAY6, Plan};
+use super::plan::{GATEWAY4, GATEWAY6, Plan, WIRE_MTU};
 use super::state::{StateDirectory, write_file};
 
 /// The cluster's objects, in the snapshot directory.
@@ -119,7 +119,7 @@ fn config_toml(plan: &Plan, state: &StateDirectory) -> Result<String, LabError> 
         host: Host {
             interface: HOST_INTERFACE,
             addresses: [format!("{GATEWAY4}/32"), format!("{GATEWAY6}/128")],
-            mtu: plan.mtu,
+            mtu: plan.mtu.min(WIRE_MTU),
         },
         port: plan
             .pods

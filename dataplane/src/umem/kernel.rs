@@ -18,6 +18,7 @@ use xsk_rs::{
 };
 
 use super::{
+    assembly::{Assembly, Refused},
     frame::{CAPACITY, FRAME_SIZE, Frame, HEADROOM, Region, RingId},
     pool::Pool,
     port::{Port, PortFrames, PortGone},
@@ -43,6 +44,8 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// `XDP_OPTIONS` and its only flag: whether the socket is in zero-copy mode (include/uapi/linux/if_xdp.h).
 const XDP_OPTIONS: libc::c_int = 8;
 const XDP_OPTIONS_ZEROCOPY: u32 = 1;
+/// `XDP_PKT_CONTD`: the packet goes on in the next descriptor.
+const XDP_PKT_CONTD: u32 = 1;
 const SIZE_OF_U32: libc::socklen_t = 4;
 
 /// Why the memory or a socket could not be had.
@@ -208,7 +211,7 @@ impl Umem {
             filled: 0,
             sent: 0,
             queued: Vec::with_capacity(RING_SIZE as usize),
-            skipping: false,
+            assembly: Assembly::default(),
         };
         Ok((sockets, mode))
     }
@@ -274,8 +277,8 @@ pub struct Sockets {
     sent: usize,
     /// Packets to be put into the tx ring by the next flush.
     queued: Vec<FrameDesc>,
-    /// In the middle of a packet of several buffers, all of which are refused.
-    skipping: bool,
+    /// The packet whose chunks are being received.
+    assembly: Assembly,
 }
 
 impl Sockets {
@@ -299,9 +302,11 @@ impl Sockets {
 
     /// Closes the socket and gives back every frame that its rings still held.
     pub fn close(self) -> Vec<Frame> {
-        let Self { region, ring, rings, .. } = self;
+        let Self { region, ring, rings, assembly, .. } = self;
         drop(rings);
-        region.reclaim(ring)
+        let mut frames = region.reclaim(ring);
+        frames.extend(assembly.give_up());
+        frames
     }
 
     /// The frame of a chunk that comes back from these rings. None if it lies outside or was never lent to them.
@@ -374,42 +379,43 @@ impl Sockets {
 }
 
 impl Port for Sockets {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> u32 {
-        let mut descriptors = [FrameDesc::default(); CHUNK];
-        let wanted = budget.min(CHUNK);
-        let Some(room) = descriptors.get_mut(..wanted) else { return 0 };
-        // SAFETY: the rx ring belongs to the socket of this UMEM.
-        let count = unsafe { self.rings.rx.consume(room) };
-        self.filled = self.filled.saturating_sub(count);
-        let mut too_long = 0;
-        for descriptor in descriptors.iter().take(count) {
-            let Some(frame) = self.adopt(descriptor) else { continue };
-            let continues = descriptor.has_more_frames();
-            if continues || self.skipping {
-                // A packet of several buffers: refused as a whole, counted once, at its last buffer.
-                too_long += u32::from(!continues);
-                self.skipping = continues;
-                pool.give(frame);
-            } else {
-                batch.push_back(frame);
+    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused {
+        let mut refused = Refused::default();
+        loop {
+            let mut descriptors = [FrameDesc::default(); CHUNK];
+            let Some(room) = descriptors.get_mut(..budget.min(CHUNK)) else { return refused };
+            // SAFETY: the rx ring belongs to the socket of this UMEM.
+            let count = unsafe { self.rings.rx.consume(room) };
+            self.filled = self.filled.saturating_sub(count);
+            for descriptor in descriptors.iter().take(count) {
+                let chunk = self.adopt(descriptor);
+                let continued = descriptor.has_more_frames();
+                batch.extend(self.assembly.push(chunk, continued, pool, &mut refused));
+            }
+            // The kernel publishes a packet's chunks together, so the rest of one that the budget cut is there.
+            if count == 0 || !self.assembly.is_open() {
+                return refused;
             }
         }
-        too_long
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         let room = (RING_SIZE as usize).saturating_sub(self.sent);
-        if self.queued.len() >= room {
+        if self.queued.len() + frame.chunks() > room {
             return Err(frame);
         }
-        let len = frame.len();
-        let Some(mut descriptor) = self.descriptors.get(frame.index() as usize).copied() else {
-            return Err(frame);
-        };
-        self.region.lend(frame.into_index(), self.ring);
-        // SAFETY: the chunk is ours until it is produced below; only the length is set, no byte is read or written.
-        unsafe { self.umem.data_mut(&mut descriptor) }.cursor().set_pos(len);
-        self.queued.push(descriptor);
+        let mut next = Some(frame);
+        while let Some(mut chunk) = next {
+            next = chunk.unlink();
+            let len = chunk.len();
+            let index = chunk.into_index();
+            self.region.lend(index, self.ring);
+            let mut descriptor = self.descriptors.get(index as usize).copied().unwrap_or_default();
+            // SAFETY: the chunk is ours until it is produced below; only the length is set, no byte is read or written.
+            unsafe { self.umem.data_mut(&mut descriptor) }.cursor().set_pos(len);
+            descriptor.set_options(if next.is_some() { XDP_PKT_CONTD } else { 0 });
+            self.queued.push(descriptor);
+        }
         Ok(())
     }
 
@@ -442,7 +448,7 @@ impl Port for Sockets {
         let completion = self.rings.completion.nb_avail_exact() as usize;
         PortFrames {
             fill: self.filled.saturating_sub(rx),
-            rx,
+            rx: rx + self.assembly.len(),
             tx: self.sent.saturating_sub(completion) + self.queued.len(),
             completion,
         }

@@ -6,11 +6,13 @@
 //!
 //! The ledger: free + fill + rx + held + tx + completion = total, at any moment when no worker is in the middle of a turn.
 
+pub mod assembly;
 pub mod frame;
 pub mod kernel;
 pub mod pool;
 pub mod port;
 
-pub use frame::{CAPACITY, Frame, Region};
+pub use assembly::Refused;
+pub use frame::{CAPACITY, Frame, MAX_CHUNKS, Region};
 pub use pool::Pool;
 pub use port::{Port, PortFrames, PortGone};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::frame::Frame;
+use super::frame::{CAPACITY, Frame};
 
 /// Free frames that a worker keeps for itself before it shares.
 pub const KEEP: usize = 4096;
@@ -43,13 +43,38 @@ impl Pool {
         self.free.pop().or_else(|| self.reserve.pop())
     }
 
-    /// Ends the life of a packet: its frame is free again.
-    pub fn give(&mut self, mut frame: Frame) {
-        frame.set_len(0);
-        if self.free.len() < KEEP {
-            self.free.push(frame);
-        } else if let Err(frame) = self.reserve.push(frame) {
-            self.free.push(frame);
+    /// A packet of these bytes, in as many chunks as it needs, or none if there are not enough.
+    pub fn packet(&mut self, bytes: &[u8]) -> Option<Frame> {
+        let mut packet: Option<Frame> = None;
+        // From its end, because a chunk is linked to those behind it at once.
+        for part in bytes.chunks(CAPACITY).rev() {
+            let Some(mut frame) = self.take() else {
+                if let Some(packet) = packet {
+                    self.give(packet);
+                }
+                return None;
+            };
+            frame.set_len(part.len());
+            frame.bytes_mut().copy_from_slice(part);
+            if let Some(rest) = packet {
+                frame.append(rest);
+            }
+            packet = Some(frame);
+        }
+        packet
+    }
+
+    /// Ends the life of a packet: its chunks are free again.
+    pub fn give(&mut self, frame: Frame) {
+        let mut next = Some(frame);
+        while let Some(mut frame) = next {
+            next = frame.unlink();
+            frame.set_len(0);
+            if self.free.len() < KEEP {
+                self.free.push(frame);
+            } else if let Err(frame) = self.reserve.push(frame) {
+                self.free.push(frame);
+            }
         }
     }
 
@@ -72,6 +97,24 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::umem::frame::Region;
+
+    #[test]
+    fn a_packet_takes_the_chunks_it_needs_or_none() {
+        let (_, frames) = Region::plain(3);
+        let mut pool = Pool::new(reserve(frames));
+        let bytes: Vec<u8> = (0..2 * CAPACITY + 5).map(|at| at.to_le_bytes()[0]).collect();
+        let packet = pool.packet(&bytes).unwrap();
+        let parts: Vec<_> = std::iter::once(packet.bytes()).chain(packet.rest()).collect();
+        assert_eq!((packet.chunks(), parts.concat()), (3, bytes.clone()));
+        assert!(pool.packet(&bytes[..1]).is_none());
+        pool.give(packet);
+        assert_eq!(pool.free(), 3);
+        assert!(pool.packet(&vec![0; 4 * CAPACITY]).is_none());
+        assert_eq!(pool.free(), 3, "what was taken for it is back");
+        while let Some(frame) = pool.take() {
+            frame.into_index();
+        }
+    }
 
     #[test]
     fn what_one_worker_collects_another_can_take() {

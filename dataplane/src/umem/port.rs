@@ -3,7 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::{frame::Frame, pool::Pool};
+use super::{
+    assembly::{Assembly, Refused},
+    frame::Frame,
+    pool::Pool,
+};
 
 /// The interface is gone or down for good: no frame will ever come or go again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +28,9 @@ pub struct PortFrames {
 
 /// One worker's sockets on one interface.
 pub trait Port {
-    /// Moves at most `budget` received packets to the end of `batch`. Returns how many packets could not be taken because they
-    /// do not fit one frame; their chunks went back to the pool.
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> u32;
+    /// Moves the received packets of about `budget` chunks to the end of `batch`. Returns how many could not be taken; their chunks
+    /// went back to the pool.
+    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused;
 
     /// Queues a packet for sending, or gives it back if the ring is full.
     fn send(&mut self, frame: Frame) -> Result<(), Frame>;
@@ -41,20 +45,30 @@ pub trait Port {
     fn frames(&mut self) -> PortFrames;
 }
 
-/// A port over plain memory: what is pushed to `wire_in` is received, what is sent appears in `wire_out`.
+/// A port over plain memory: what is pushed to `wire_in` is received, what is sent appears in `wire_out`. A packet of several chunks
+/// is taken apart and put together again as the kernel's are.
 #[derive(Debug, Default)]
 pub struct FakePort {
     /// Packets that wait to be received.
     pub wire_in: VecDeque<Frame>,
+    assembly: Assembly,
     /// Packets that were sent, in order.
     pub wire_out: VecDeque<Frame>,
 }
 
 impl Port for FakePort {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, _pool: &mut Pool) -> u32 {
+    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused {
+        let mut refused = Refused::default();
         let count = budget.min(self.wire_in.len());
-        batch.extend(self.wire_in.drain(..count));
-        0
+        for packet in self.wire_in.drain(..count) {
+            let mut next = Some(packet);
+            while let Some(mut chunk) = next {
+                next = chunk.unlink();
+                let packet = self.assembly.push(Some(chunk), next.is_some(), pool, &mut refused);
+                batch.extend(packet);
+            }
+        }
+        refused
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
@@ -69,6 +83,11 @@ impl Port for FakePort {
     fn recycle(&mut self, _pool: &mut Pool) {}
 
     fn frames(&mut self) -> PortFrames {
-        PortFrames { rx: self.wire_in.len(), tx: self.wire_out.len(), ..PortFrames::default() }
+        let chunks = |packets: &VecDeque<Frame>| packets.iter().map(Frame::chunks).sum();
+        PortFrames {
+            rx: chunks(&self.wire_in),
+            tx: chunks(&self.wire_out),
+            ..PortFrames::default()
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! Acting apart from judging: `Worker::carry_out` ends every packet's stay, by exactly one exit.
 
-use parser::{checksum, ethernet::MacAddress, flow_key::FlowTuple, headers::Headers, rewrite};
+use parser::{
+    checksum,
+    ethernet::MacAddress,
+    flow_key::FlowTuple,
+    headers::{Headers, Transport},
+    ipv4, ipv6, rewrite, tcp,
+};
 
 use super::{
     PortId, Worker, WorkerId,
@@ -11,6 +17,7 @@ use super::{
 };
 use crate::{
     drop_reason::DropReason,
+    flow::{FlowEvent, Happening},
     reply::{self, Answer},
     umem::{Frame, Port},
     world::{PortKind, World},
@@ -19,21 +26,25 @@ use crate::{
 /// ICMP errors that one worker sends in a second at most.
 const ICMP_ERRORS_PER_SECOND: u32 = 1000;
 
-/// How many ICMP errors may still be sent in this second.
+/// Dropped packets that one worker tells of in a second at most; all are counted.
+const DROPS_TOLD_PER_SECOND: u32 = 1000;
+
+/// How often something has been done in this second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct IcmpBudget {
+pub struct Budget {
     second: u64,
-    sent: u32,
+    spent: u32,
 }
 
-impl IcmpBudget {
-    fn take(&mut self, now: Tick) -> bool {
+impl Budget {
+    /// Whether it may be done once more.
+    fn take(&mut self, now: Tick, most: u32) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
-            *self = Self { second, sent: 0 };
+            *self = Self { second, spent: 0 };
         }
-        self.sent += 1;
-        self.sent <= ICMP_ERRORS_PER_SECOND
+        self.spent = self.spent.saturating_add(1);
+        self.spent <= most
     }
 }
 
@@ -50,17 +61,27 @@ impl<P: Port> Worker<P> {
     ) {
         match verdict {
             Verdict::Follow { found, port: to, rewrite } => {
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
                 self.follow(found, headers, &frame, now);
                 let verdict = Verdict::Forward { port: to, rewrite };
                 self.carry_out(world, port, headers, verdict, frame, now);
             }
             Verdict::Forward { port: to, rewrite: wanted } => {
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),
                     Err(reason) => self.discard(Verdict::Drop(reason), frame),
                 }
             }
-            Verdict::Inspect(found) => self.inspect(world, found, headers, frame, now),
+            Verdict::Inspect(found) => {
+                let way = self
+                    .connections
+                    .connection(found.id)
+                    .map(|connection| connection.way(found.direction));
+                let to = way.map_or(port, |(to, _)| to);
+                let headers = &fit_mss(world, (port, to), &mut frame, headers);
+                self.inspect(world, found, headers, frame, now)
+            }
             Verdict::Resolve(found) => self.resolve(world, port, found, headers, frame, now),
             Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
                 Ok(()) => self.transmit(world, to, frame),
@@ -81,16 +102,45 @@ impl<P: Port> Worker<P> {
             }
             Verdict::Refuse(reason, answer) => {
                 self.answer(world, port, headers, &answer, &frame, now);
+                self.tell_drop(world, headers, reason, now);
                 self.discard(Verdict::Drop(reason), frame);
             }
-            Verdict::Drop(_) => self.discard(verdict, frame),
+            Verdict::Drop(reason) => {
+                self.tell_drop(world, headers, reason, now);
+                self.discard(verdict, frame);
+            }
         }
+    }
+
+    /// Tells of a packet that is dropped for another reason than policy, whose denials are told with their verdict.
+    fn tell_drop(&mut self, world: &World, headers: &Headers, reason: DropReason, now: Tick) {
+        let denied = matches!(reason, DropReason::PolicyDenied | DropReason::PolicyDeny);
+        let tuple = headers.flow_tuple().or_else(|| fragment_tuple(headers));
+        let (Some(table), Some(tuple)) = (world.table.as_deref(), tuple) else { return };
+        if denied || !self.drop_budget.take(now, DROPS_TOLD_PER_SECOND) {
+            return;
+        }
+        self.tell(FlowEvent {
+            tick: now,
+            epoch: table.epoch(),
+            tuple,
+            source: table.identity_of(tuple.source),
+            destination: table.identity_of(tuple.destination),
+            flags: headers.tcp().map(|tcp| tcp.flags).unwrap_or_default(),
+            icmp_type: match headers.transport {
+                Transport::Icmp(icmp) => Some(icmp.icmp_type),
+                Transport::Icmpv6(icmpv6) => Some(icmpv6.icmp_type),
+                _ => None,
+            },
+            happening: Happening::Drop(reason),
+        });
     }
 
     /// A packet straight from a local stack may have only the pseudo header's sum in its checksum field, as its kernel left the
     /// rest to hardware that does not exist here (CHECKSUM_PARTIAL). Nobody downstream could tell, so it is completed first.
     pub(super) fn complete_checksum(frame: &mut Frame, headers: &Headers) {
-        let _was_partial = checksum::complete_partial(frame.bytes_mut(), headers);
+        let (first, rest) = frame.parts_mut();
+        let _was_partial = checksum::complete_partial_parts(first, rest, headers);
     }
 
     /// Ends a packet that goes nowhere.
@@ -167,8 +217,9 @@ impl<P: Port> Worker<P> {
         let Some(view) = world.port(to) else {
             return self.discard(Verdict::Drop(DropReason::PortGone), frame);
         };
-        let target =
-            Headers::parse(frame.bytes()).ok().and_then(|headers| headers.network.destination());
+        let target = Headers::parse_first(frame.bytes(), frame.len())
+            .ok()
+            .and_then(|headers| headers.network.destination());
         if let (Some(target), Some(mut question)) = (target, self.pool.take()) {
             match reply::solicit(world, view, target, question.room_mut()) {
                 Some(len) => {
@@ -195,7 +246,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(view) = world.port(port) else { return };
-        if answer.is_icmp_error() && !self.icmp_budget.take(now) {
+        if answer.is_icmp_error() && !self.icmp_budget.take(now, ICMP_ERRORS_PER_SECOND) {
             return;
         }
         let Some(mut frame) = self.pool.take() else {
@@ -252,6 +303,31 @@ impl<P: Port> Worker<P> {
     }
 }
 
+/// Lowers what a SYN announces to what fits both links, so that ends with different MTUs never send what must be refused. Returns
+/// the headers as they are then.
+fn fit_mss(
+    world: &World,
+    (from, to): (PortId, PortId),
+    frame: &mut Frame,
+    headers: &Headers,
+) -> Headers {
+    let mut headers = *headers;
+    if headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
+        let mtu = |port| world.port(port).map_or(usize::MAX, |view| view.mtu);
+        // RFC 9293 §3.7.1: the MSS counts neither IP nor TCP options, only the fixed headers.
+        let fixed = if headers.source().is_some_and(|source| source.is_ipv4()) {
+            ipv4::MIN_HEADER_LEN
+        } else {
+            ipv6::HEADER_LEN
+        } + tcp::MIN_HEADER_LEN;
+        let fits = mtu(from).min(mtu(to)).saturating_sub(fixed);
+        let limit = u16::try_from(fits).unwrap_or(u16::MAX);
+        // Options that cannot be read stay as they are: the receiver, or the stream engine, decides about them.
+        let _malformed = rewrite::limit_mss(frame.bytes_mut(), &mut headers, limit);
+    }
+    headers
+}
+
 /// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
 /// padding of the last link.
 pub(super) fn route(
@@ -260,7 +336,7 @@ pub(super) fn route(
     wanted: Option<&FlowTuple>,
 ) -> Result<(), DropReason> {
     let mut headers = *headers;
-    frame.set_len(headers.packet_end());
+    cut_padding(frame, &headers);
     let bytes = frame.bytes_mut();
     if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
         let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
@@ -290,7 +366,7 @@ fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), D
     let Some(error) = headers.icmp_error() else { return Err(DropReason::UnrelatedIcmpError) };
     let (is, wanted) = (error.quote.tuple, &quoted.tuple);
     let mut headers = *headers;
-    frame.set_len(headers.packet_end());
+    cut_padding(frame, &headers);
     let bytes = frame.bytes_mut();
     let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
     if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
@@ -313,10 +389,29 @@ fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), D
     Ok(())
 }
 
+/// Takes off what the last link put behind a short packet. A chain has nothing there (`Worker::process`).
+fn cut_padding(frame: &mut Frame, headers: &Headers) {
+    if !frame.is_chain() {
+        frame.set_len(headers.packet_end());
+    }
+}
+
 /// Writes the hardware addresses of the next link.
 fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
     let addresses = destination.octets().into_iter().chain(source.octets());
     for (to, from) in bytes.iter_mut().zip(addresses) {
         *to = from;
     }
+}
+
+/// The addresses and protocol of a fragment, whose ports are not known.
+fn fragment_tuple(headers: &Headers) -> Option<FlowTuple> {
+    let Transport::Fragment(fragment) = headers.transport else { return None };
+    Some(FlowTuple {
+        source: headers.source()?,
+        destination: headers.destination()?,
+        protocol: fragment.protocol,
+        src_port: 0,
+        dst_port: 0,
+    })
 }

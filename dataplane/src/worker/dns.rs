@@ -172,8 +172,10 @@ impl<P: Port> Worker<P> {
             self.tell(telling.event(table, happening, now));
         }
         if !allowed {
+            self.hits.denied(cause);
             return Err(Verdict::Refuse(DropReason::DnsNameRefused, Answer::NameRefused));
         }
+        self.hits.request(Some(cause), None);
         // Without a place to note the query its answer could not be told from a forged one.
         let names = self.pod_names(telling.port).ok_or(Verdict::Drop(DropReason::MidStream))?;
         names.ask(found.id, &question, now);
@@ -251,6 +253,7 @@ impl Telling {
             source: self.source,
             destination: self.destination,
             flags: TcpFlags::NONE,
+            icmp_type: None,
             happening,
         }
     }

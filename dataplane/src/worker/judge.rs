@@ -236,6 +236,7 @@ impl<P: Port> Worker<P> {
             if let Access::Deny(denial) =
                 access(table, &ends, connection.flow.protocol, policy_port, &names)
             {
+                self.hits.denied(denial.cause);
                 return Verdict::Drop(denied(denial.explicit));
             }
         }
@@ -243,7 +244,10 @@ impl<P: Port> Worker<P> {
         if found.direction == Direction::Original {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => return Verdict::Drop(denied(denial.explicit)),
+                Access::Deny(denial) => {
+                    self.hits.denied(denial.cause);
+                    return Verdict::Drop(denied(denial.explicit));
+                }
                 Access::Inspect(_) if connection.stream.is_none() => {
                     // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
@@ -259,14 +263,15 @@ impl<P: Port> Worker<P> {
         if let Some(flags) = flags {
             connection.phase = connection.phase.after(flags, found.direction);
         }
+        let (port, wanted) = connection.way(found.direction);
         if connection.stream.is_some() {
-            return Verdict::Inspect(found);
+            // The engine must not note bytes that then do not pass.
+            return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
         }
         if let Access::Resolve(dns) = connection.judgement.access {
             return self.judge_resolved(world, table, found, &dns, headers, tuple);
         }
         let follows = connection.shadow.is_some();
-        let (port, wanted) = connection.way(found.direction);
         let verdict = forward(world, port, headers, tuple, wanted);
         if follows { followed(verdict, found) } else { verdict }
     }
@@ -305,9 +310,10 @@ impl<P: Port> Worker<P> {
         let access = access(table, &ends, flow.protocol, policy_port, &names);
         let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
         connection.judgement = judgement(world, &ends, access);
+        self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
-            self.tell_verdict(table, &flow, &ends, access, flags, now);
+            self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         }
         Ok(())
     }
@@ -343,8 +349,9 @@ impl<P: Port> Worker<P> {
         let names = self.names_between(table, &ends, flow.destination, now);
         let access = access(table, &ends, flow.protocol, policy_port, &names);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
-        self.tell_verdict(table, &flow, &ends, access, flags, now);
+        self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         if let Access::Deny(denial) = access {
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
@@ -365,6 +372,7 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(DropReason::PolicyDenied);
         }
         let (port, wanted) = connection.way(Direction::Original);
+        self.count_grounds(access);
         match self.connections.insert(connection, now) {
             Some(id) => {
                 let found = Found { id, direction: Direction::Original };
@@ -452,7 +460,8 @@ impl<P: Port> Worker<P> {
             }
         }
         if let Access::Deny(denial) = forth {
-            self.tell_verdict(table, &flow, &ends, forth, flags, now);
+            self.tell_verdict(table, &flow, &ends, forth, (flags, flow.dst_port), now);
+            self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
         let connection = Connection {
@@ -484,6 +493,7 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let (port, wanted) = connection.way(direction);
+        self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
             Some(_) => forward(world, port, headers, tuple, wanted),
             None => Verdict::Drop(DropReason::ConnectionTableFull),
@@ -548,6 +558,13 @@ impl<P: Port> Worker<P> {
         drop(self.connections.remove(id));
     }
 
+    /// Counts a connection for the rules that let it pass, if it may.
+    fn count_grounds(&mut self, access: Access) {
+        if let Some(grounds) = access.grounds() {
+            self.hits.connection(&grounds);
+        }
+    }
+
     /// Tells of a verdict on a connection.
     fn tell_verdict(
         &mut self,
@@ -555,9 +572,10 @@ impl<P: Port> Worker<P> {
         flow: &FlowTuple,
         ends: &Ends,
         access: Access,
-        flags: TcpFlags,
+        (flags, policy_port): (TcpFlags, u16),
         now: Tick,
     ) {
+        let icmp = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
         let event = |happening| FlowEvent {
             tick: now,
             epoch: table.epoch(),
@@ -565,6 +583,7 @@ impl<P: Port> Worker<P> {
             source: ends.source.identity,
             destination: ends.destination.identity,
             flags,
+            icmp_type: u8::try_from(policy_port).ok().filter(|_| icmp),
             happening,
         };
         let (grounds, denial) = match access {
@@ -627,11 +646,18 @@ pub(super) fn forward(
     if headers.hop_limit().is_none_or(|hops| hops <= 1) {
         return Verdict::Refuse(DropReason::TtlExceeded, Answer::TimeExceeded);
     }
-    let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-    if headers.network.packet_len().is_none_or(|length| length > view.mtu) {
-        return Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu });
-    }
-    Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) }
+    too_big(world, port, headers)
+        .unwrap_or(Verdict::Forward { port, rewrite: (*tuple != wanted).then_some(wanted) })
+}
+
+/// The verdict on a packet that the link behind `port` cannot carry.
+fn too_big(world: &World, port: PortId, headers: &Headers) -> Option<Verdict> {
+    let Some(view) = world.port(port) else { return Some(Verdict::Drop(DropReason::PortGone)) };
+    headers
+        .network
+        .packet_len()
+        .is_none_or(|length| length > view.mtu)
+        .then_some(Verdict::Refuse(DropReason::TooBig, Answer::TooBig { mtu: view.mtu }))
 }
 
 /// Forwards under the eyes of the connection's shadow.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod dns;
 pub mod handoff;
 pub mod judge;
+mod linear;
 pub mod neighbour;
 pub mod ports;
 pub mod stream;
@@ -31,7 +32,9 @@ use policy_table::HttpScratch;
 use crate::{
     connection::{self, ConnectionId, Connections},
     counters::Counters,
+    drop_reason::DropReason,
     flow::FlowEvent,
+    hits::Hits,
     inspect,
     names::{LeaseTimes, PodNames},
     umem::{Frame, Pool, Port, PortFrames},
@@ -86,6 +89,8 @@ pub enum Command<P> {
     },
     /// Tell how things are.
     Report(Sender<Report>),
+    /// Tell what rules did since this was last asked, or since the table is in use.
+    Hits(Sender<Hits>),
     /// End.
     Stop,
 }
@@ -134,6 +139,8 @@ pub struct Reporting {
     pub events: Arc<ArrayQueue<FlowEvent>>,
     /// Who listens.
     pub observers: Arc<Observers>,
+    /// Where the hits of a table go that is out of use.
+    pub hits: Sender<Hits>,
 }
 
 /// Whether a turn had work.
@@ -162,12 +169,16 @@ pub struct Worker<P> {
     limits: inspect::Limits,
     scratch: HttpScratch,
     outbox: stream::Outbox,
+    linear: linear::Linear,
+    workbench: linear::Workbench,
     counters: Counters,
+    hits: Hits,
     workers: Vec<Arc<Inbox>>,
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::IcmpBudget,
+    icmp_budget: carry_out::Budget,
+    drop_budget: carry_out::Budget,
     /// What DNS told the pods that this worker is the home of, by port.
     names: Vec<Option<Box<PodNames>>>,
     lease_times: LeaseTimes,
@@ -196,11 +207,15 @@ impl<P: Port> Worker<P> {
             limits: inspect::Limits::default(),
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
+            linear: linear::Linear::default(),
+            workbench: linear::Workbench::default(),
             counters: Counters::default(),
+            hits: Hits::new(None),
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::IcmpBudget::default(),
+            icmp_budget: carry_out::Budget::default(),
+            drop_budget: carry_out::Budget::default(),
             names: Vec::new(),
             lease_times,
         }
@@ -243,8 +258,8 @@ impl<P: Port> Worker<P> {
             ) else {
                 continue;
             };
+            progress = Progress::Worked;
             while let Some(frame) = self.batch.pop_front() {
-                progress = Progress::Worked;
                 self.counters.received += 1;
                 self.process(&world, port, frame, false, now);
             }
@@ -270,7 +285,13 @@ impl<P: Port> Worker<P> {
 
     /// One packet: read, judged, carried out.
     fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
-        let verdict = match Headers::parse(frame.bytes()) {
+        // All headers lie in the first chunk, or the packet is malformed.
+        let length = frame.len();
+        let verdict = match Headers::parse_first(frame.bytes(), length) {
+            // Only a link's shortest frames are padded.
+            Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
+                Verdict::Drop(DropReason::InvalidPacket)
+            }
             Ok(headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
@@ -294,7 +315,7 @@ impl<P: Port> Worker<P> {
     fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
-                self.world = Arc::clone(&world);
+                self.take_up(Arc::clone(&world));
                 self.prepare_names(&world);
                 self.release_waiting(&world);
                 self.announce_gateways(&world);
@@ -308,7 +329,7 @@ impl<P: Port> Worker<P> {
             Command::RemovePort { port, back } => {
                 self.forget_names(port);
                 for frame in self.ports.forget_waiting(port) {
-                    self.counters.count_drop(crate::drop_reason::DropReason::PortGone);
+                    self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
                 if let Some((sockets, fd)) = self.ports.remove(port) {
@@ -322,8 +343,23 @@ impl<P: Port> Worker<P> {
                 let report = self.report();
                 let _nobody = to.send(report);
             }
+            Command::Hits(to) => {
+                let none = || Hits::new(self.world.table.clone());
+                let hits = self.hits.turn(self.world.table.as_ref()).unwrap_or_else(none);
+                let _nobody = to.send(hits);
+            }
             Command::Stop => {}
         }
+    }
+
+    /// Judges by this world from now on.
+    fn take_up(&mut self, world: Arc<World>) {
+        if !self.hits.are_of(world.table.as_ref())
+            && let Some(hits) = self.hits.turn(world.table.as_ref())
+        {
+            let _nobody = self.reporting.hits.send(hits);
+        }
+        self.world = world;
     }
 
     /// How things are.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     counters::Counters,
     drop_reason::DropReason,
-    umem::{Frame, Pool, Port},
+    umem::{Frame, Pool, Port, Refused},
 };
 
 /// Packets that may wait for one neighbour.
@@ -122,15 +122,17 @@ impl<P: Port> Ports<P> {
     ) -> Option<PortId> {
         let port = *self.homes.get(position)?;
         let slot = self.slots.get_mut(usize::from(port.0))?.as_mut()?;
-        let too_long = u64::from(slot.sockets.receive(batch, budget, pool));
-        if too_long > 0 {
-            counters.received += too_long;
-            counters.count_drops(DropReason::FrameTooLong, too_long);
+        let Refused { too_long, broken } = slot.sockets.receive(batch, budget, pool);
+        let refused = u64::from(too_long) + u64::from(broken);
+        if refused > 0 {
+            counters.received += refused;
+            counters.count_drops(DropReason::FrameTooLong, u64::from(too_long));
+            counters.count_drops(DropReason::FrameBroken, u64::from(broken));
         }
-        if batch.is_empty() && too_long == 0 {
+        if batch.is_empty() && refused == 0 {
             return None;
         }
-        slot.received += batch.len() as u64 + too_long;
+        slot.received += batch.len() as u64 + refused;
         Self::mark(slot, &mut self.dirty, port);
         Some(port)
     }

@@ -13,18 +13,21 @@ use parser::{
     rewrite::{self, TcpEdit},
     tcp::{SeqNumber, TcpFlags},
 };
-use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Identity, Table};
+use policy_table::{
+    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
+};
 
-use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict};
+use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict, linear::Workbench};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
+    hits::Hits,
     inspect::{
         Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
     },
-    umem::{Frame, Pool, Port},
+    umem::{CAPACITY, Frame, Pool, Port},
     world::World,
 };
 
@@ -94,6 +97,7 @@ pub(super) struct Outbox(Vec<Out>);
 struct FrameSink<'a> {
     outbox: &'a mut Outbox,
     pool: &'a mut Pool,
+    workbench: &'a mut Workbench,
     counters: &'a mut Counters,
     /// The addresses of a segment to the client, and of one to the server.
     to_client: FlowTuple,
@@ -104,12 +108,12 @@ impl<'a> FrameSink<'a> {
     fn new(
         connection: &Connection,
         outbox: &'a mut Outbox,
-        pool: &'a mut Pool,
+        (pool, workbench): (&'a mut Pool, &'a mut Workbench),
         counters: &'a mut Counters,
     ) -> Self {
         let (_, to_client) = connection.way(Direction::Reply);
         let (_, to_server) = connection.way(Direction::Original);
-        Self { outbox, pool, counters, to_client, to_server }
+        Self { outbox, pool, workbench, counters, to_client, to_server }
     }
 }
 
@@ -124,21 +128,14 @@ impl Sink for FrameSink<'_> {
 
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
         self.counters.built += 1;
-        let Some(mut frame) = self.pool.take() else {
-            // The engine sends it again when nobody acknowledges it.
-            self.counters.count_drop(DropReason::PoolEmpty);
-            return;
-        };
         let tuple = match to {
             Side::Client => &self.to_client,
             Side::Server => &self.to_server,
         };
-        match emit(&segment, tuple, &mut frame) {
-            Ok(()) => self.outbox.0.push(Out::Inject { to, frame }),
-            Err(reason) => {
-                self.counters.count_drop(reason);
-                self.pool.give(frame);
-            }
+        match emit(&segment, tuple, self.pool, self.workbench) {
+            Ok(frame) => self.outbox.0.push(Out::Inject { to, frame }),
+            // The engine sends it again when nobody acknowledges it.
+            Err(reason) => self.counters.count_drop(reason),
         }
     }
 }
@@ -149,6 +146,7 @@ struct PolicyJudge<'a> {
     access: Access,
     scratch: &'a mut HttpScratch,
     reporting: &'a Reporting,
+    hits: &'a mut Hits,
     flow: FlowTuple,
     source: Identity,
     destination: Identity,
@@ -162,7 +160,7 @@ impl<'a> PolicyJudge<'a> {
         table: &'a Table,
         connection: &Connection,
         scratch: &'a mut HttpScratch,
-        reporting: &'a Reporting,
+        (reporting, hits): (&'a Reporting, &'a mut Hits),
         now: Tick,
     ) -> Self {
         let judgement = &connection.judgement;
@@ -171,6 +169,7 @@ impl<'a> PolicyJudge<'a> {
             access: judgement.access,
             scratch,
             reporting,
+            hits,
             flow: connection.flow,
             source: judgement.source.identity,
             destination: judgement.destination.identity,
@@ -214,9 +213,18 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, cause) = match verdict {
-            HttpVerdict::Allow { egress, ingress, .. } => (true, ingress.or(egress)),
-            HttpVerdict::Deny { cause, .. } => (false, Some(cause)),
+        let (allowed, direction, cause) = match verdict {
+            HttpVerdict::Allow { egress, ingress, .. } => {
+                self.hits.request(egress, ingress);
+                let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
+                let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
+                let (direction, cause) = told.unzip();
+                (true, direction, cause)
+            }
+            HttpVerdict::Deny { direction, cause } => {
+                self.hits.denied(cause);
+                (false, Some(direction), Some(cause))
+            }
         };
         if allowed {
             self.requests.allowed += 1;
@@ -226,7 +234,7 @@ impl Judge for PolicyJudge<'_> {
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
         if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, text, cause });
+            self.tell(Happening::Request { allowed, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
     }
@@ -246,6 +254,7 @@ impl PolicyJudge<'_> {
             source: self.source,
             destination: self.destination,
             flags: TcpFlags::NONE,
+            icmp_type: None,
             happening,
         };
         if self.reporting.events.push(event).is_err() {
@@ -274,8 +283,9 @@ impl<P: Port> Worker<P> {
     /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
     pub(super) fn follow(&mut self, found: Found, headers: &Headers, frame: &Frame, now: Tick) {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
-        let segment = segment(found.direction, headers, frame.bytes())
-            .filter(|_| checksum::verify_transport(frame.bytes(), headers));
+        self.linear.load(frame);
+        let segment = segment(found.direction, headers, self.linear.view(frame))
+            .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
         let follows = match (&mut connection.shadow, &segment) {
             (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.limits),
@@ -302,20 +312,25 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         // The engine's state moves only by what the receiver would accept (evasion row N4).
-        if !checksum::verify_transport(frame.bytes(), headers) {
+        if !checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
+        self.linear.load(&frame);
         let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            segment(found.direction, headers, frame.bytes()),
+            segment(found.direction, headers, self.linear.view(&frame)),
             self.connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
-        let mut judge =
-            PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
-        let mut sink =
-            FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+        let reports = (&self.reporting, &mut self.hits);
+        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
+        let mut sink = FrameSink::new(
+            connection,
+            &mut self.outbox,
+            (&mut self.pool, &mut self.workbench),
+            &mut self.counters,
+        );
         let disposition = match &mut connection.stream {
             Some(stream) => stream.segment(&segment, now, &self.limits, &mut judge, &mut sink),
             None => match Stream::open(&segment, now, &mut sink) {
@@ -369,10 +384,14 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
-            let mut judge =
-                PolicyJudge::new(table, connection, &mut self.scratch, &self.reporting, now);
-            let mut sink =
-                FrameSink::new(connection, &mut self.outbox, &mut self.pool, &mut self.counters);
+            let reports = (&self.reporting, &mut self.hits);
+            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
+            let mut sink = FrameSink::new(
+                connection,
+                &mut self.outbox,
+                (&mut self.pool, &mut self.workbench),
+                &mut self.counters,
+            );
             let Some(stream) = connection.stream.as_mut() else { continue };
             let _reason_is_the_engines_own = stream.tick(now, &self.limits, &mut judge, &mut sink);
             let (requests, events_lost) = (judge.requests, judge.events_lost);
@@ -473,9 +492,10 @@ impl<P: Port> Worker<P> {
         keep: Range<usize>,
         edit: Option<&OwnedHeader>,
     ) {
-        let (Some(tcp), Some(payload)) =
-            (headers.tcp(), headers.payload(whole.bytes()).and_then(|payload| payload.get(keep)))
-        else {
+        let (Some(tcp), Some(payload)) = (
+            headers.tcp(),
+            headers.payload(self.linear.view(whole)).and_then(|payload| payload.get(keep)),
+        ) else {
             return;
         };
         let unedited = OwnedHeader {
@@ -499,20 +519,24 @@ impl<P: Port> Worker<P> {
             payload,
         };
         self.counters.built += 1;
-        let Some(mut frame) = self.pool.take() else {
-            return self.counters.count_drop(DropReason::PoolEmpty);
-        };
-        match emit(&segment, tuple, &mut frame) {
-            Ok(()) => self.transmit(world, port, frame),
-            Err(reason) => self.discard(Verdict::Drop(reason), frame),
+        match emit(&segment, tuple, &mut self.pool, &mut self.workbench) {
+            Ok(frame) => self.transmit(world, port, frame),
+            Err(reason) => self.counters.count_drop(reason),
         }
     }
 }
 
-/// Writes a segment of the engine's into a frame, ready but for the hardware addresses.
-fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Result<(), DropReason> {
+/// Makes a packet of a segment of the engine's, ready but for the hardware addresses.
+fn emit(
+    segment: &NewSegment<'_>,
+    tuple: &FlowTuple,
+    pool: &mut Pool,
+    workbench: &mut Workbench,
+) -> Result<Frame, DropReason> {
     /// What a fresh packet of ours may cross (the same as Linux's `ip_default_ttl`).
     const HOP_LIMIT: u8 = 64;
+    /// More than all headers together have.
+    const HEADERS: usize = 128;
     let unknown_yet = MacAddress::new([0; 6]);
     let envelope = Envelope {
         source_mac: unknown_yet,
@@ -522,7 +546,7 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
         hop_limit: HOP_LIMIT,
         traffic_class: 0,
     };
-    let built = emit::Segment {
+    let whole = emit::Segment {
         envelope,
         src_port: tuple.src_port,
         dst_port: tuple.dst_port,
@@ -532,12 +556,25 @@ fn emit(segment: &NewSegment<'_>, tuple: &FlowTuple, frame: &mut Frame) -> Resul
         window: segment.window,
         options: segment.options,
         payload: segment.payload,
+    };
+    // The engine keeps its segments within the connection's MSS, which is within the longest packet.
+    let too_long = |_does_not_fit| DropReason::StreamBudget;
+    if segment.payload.len() + HEADERS > CAPACITY {
+        let length = whole.emit(workbench.room()).map_err(too_long)?;
+        let bytes = workbench.room().get(..length).unwrap_or_default();
+        return pool.packet(bytes).ok_or(DropReason::PoolEmpty);
     }
-    .emit(frame.room_mut());
-    // The engine keeps its segments within the connection's MSS, which is within a frame.
-    let length = built.map_err(|_does_not_fit| DropReason::StreamBudget)?;
-    frame.set_len(length);
-    Ok(())
+    let mut frame = pool.take().ok_or(DropReason::PoolEmpty)?;
+    match whole.emit(frame.room_mut()).map_err(too_long) {
+        Ok(length) => {
+            frame.set_len(length);
+            Ok(frame)
+        }
+        Err(reason) => {
+            pool.give(frame);
+            Err(reason)
+        }
+    }
 }
 
 /// The side of a stream that sends in this direction.

@@ -18,11 +18,14 @@ mod related;
 
 use super::*;
 use crate::{
+    counters::RequestCounters,
     drop_reason::DropReason,
     flow::Happening,
     umem::{Region, pool, port::FakePort},
     world::{Neighbour, PortKind, PortView},
 };
+
+mod jumbo;
 
 const FRAMES: u32 = 256;
 const TIMES: LeaseTimes = LeaseTimes { at_least: 0, grace: 60 };
@@ -69,6 +72,7 @@ struct Rig {
     epoch: u64,
     identities: Identities,
     neighbours: Vec<Arc<Neighbour>>,
+    mtus: [usize; 4],
 }
 
 impl Rig {
@@ -79,6 +83,7 @@ impl Rig {
         let reporting = Reporting {
             events: Arc::new(ArrayQueue::new(64)),
             observers: Arc::new(Observers::default()),
+            hits: crossbeam::channel::unbounded().0,
         };
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
@@ -93,7 +98,8 @@ impl Rig {
         for (port, neighbour) in neighbours.iter().enumerate() {
             neighbour.learn(pod_mac(port));
         }
-        let mut rig = Self { worker, epoch: 0, identities: Identities::default(), neighbours };
+        let (epoch, identities) = (0, Identities::default());
+        let mut rig = Self { worker, epoch, identities, neighbours, mtus: [1500; 4] };
         rig.apply(policy);
         rig
     }
@@ -115,21 +121,24 @@ impl Rig {
                     mac: our_mac(number),
                     neighbour: Arc::clone(&self.neighbours[number]),
                     home: WorkerId(0),
-                    mtu: 1500,
+                    mtu: self.mtus[number],
                     endpoint: table.endpoint_named("default", name),
                 })
             },
         );
         let views = views.collect();
         let gateways = vec![ip("10.0.0.254"), ip("fd00::fe")];
-        self.worker.world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        let world = Arc::new(World::new(self.epoch, Some(table), views, gateways));
+        self.worker.take_up(world);
     }
 
     /// Sends a frame into a port and takes a turn; what came out, by port.
     fn send(&mut self, port: PortId, packet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
-        let mut frame = self.worker.pool.take().unwrap();
-        frame.room_mut()[..packet.len()].copy_from_slice(packet);
-        frame.set_len(packet.len());
+        let frame = self.worker.pool.packet(packet).unwrap();
+        self.send_frame(port, frame)
+    }
+
+    fn send_frame(&mut self, port: PortId, frame: Frame) -> Vec<(PortId, Vec<u8>)> {
         self.worker.ports.sockets(port).unwrap().wire_in.push_back(frame);
         assert_eq!(self.worker.turn(), Progress::Worked);
         self.collect()
@@ -140,7 +149,8 @@ impl Rig {
         let mut out = Vec::new();
         for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
             while let Some(frame) = self.worker.ports.sockets(port).unwrap().wire_out.pop_front() {
-                out.push((port, frame.bytes().to_vec()));
+                let parts: Vec<_> = std::iter::once(frame.bytes()).chain(frame.rest()).collect();
+                out.push((port, parts.concat()));
                 self.worker.pool.give(frame);
             }
         }
@@ -169,6 +179,10 @@ impl Rig {
 
     fn dropped(&self, reason: DropReason) -> u64 {
         self.worker.counters.dropped(reason)
+    }
+
+    fn requests(&self) -> &RequestCounters {
+        &self.worker.counters.requests
     }
 
     /// Opens a connection from the tiefighter to the deathstar: numbers 1001 and 5001 are next.

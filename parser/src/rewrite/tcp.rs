@@ -119,6 +119,21 @@ pub fn timestamps(
     })
 }
 
+/// Lowers the maximum segment size that a SYN announces to `limit`, if it is larger. A SYN without the option stays without
+/// it, and so at the default of RFC 9293 §3.7.1.
+///
+/// # Errors
+/// As for [`sack_blocks`].
+pub fn limit_mss(frame: &mut [u8], headers: &mut Headers, limit: u16) -> Result<(), RewriteError> {
+    edit_options(frame, headers, |option, bytes| {
+        if let (TcpOption::Mss(announced), [_, _, size @ ..]) = (option, bytes)
+            && *announced > limit
+        {
+            size.copy_from_slice(&limit.to_be_bytes());
+        }
+    })
+}
+
 /// Turns every option that `is_unwanted` picks into padding, such as multipath and fast open in a
 /// SYN.
 ///

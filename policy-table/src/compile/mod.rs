@@ -10,7 +10,7 @@
 //! Invariant: an identity nobody could name is in no set but `All`.
 
 mod census;
-mod select;
+pub(crate) mod select;
 mod services;
 mod sweep;
 

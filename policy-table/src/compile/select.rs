@@ -19,14 +19,14 @@ use crate::snapshot;
 use crate::table::{IdentityRecord, IdentitySet};
 
 /// Labels to identities, so that a selector costs its requirements and not the number of identities.
-pub(super) struct LabelIndex {
+pub(crate) struct LabelIndex {
     everyone: RoaringBitmap,
     keys: HashMap<(Option<String>, String), RoaringBitmap>,
     values: HashMap<(Option<String>, String, String), RoaringBitmap>,
 }
 
 impl LabelIndex {
-    pub(super) fn new(records: &[IdentityRecord]) -> Self {
+    pub(crate) fn new(records: &[IdentityRecord]) -> Self {
         let mut index =
             Self { everyone: RoaringBitmap::new(), keys: HashMap::new(), values: HashMap::new() };
         for record in records {
@@ -54,7 +54,7 @@ impl LabelIndex {
         index
     }
 
-    pub(super) fn select(&self, selector: &Selector) -> RoaringBitmap {
+    pub(crate) fn select(&self, selector: &Selector) -> RoaringBitmap {
         let mut found: Option<RoaringBitmap> = None;
         for requirement in selector.requirements() {
             let set = self.meet(requirement);

@@ -39,7 +39,7 @@ impl fmt::Display for PolicyKind {
 }
 
 /// Where a rule was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleOrigin {
     /// The kind of the object.
     pub kind: PolicyKind,

@@ -60,6 +60,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("internet::pods_on_a_shared_subnet_find_each_other", shared_subnet),
         Case::new("internet::the_node_and_its_pods_reach_each_other", node),
         Case::new("internet::ping_is_answered_and_its_errors_come_back", ping).with(PING),
+        Case::new("internet::large_packets_pass_between_pods_and_the_node_keeps_its_mtu", mtus)
+            .with(PING),
         Case::new("internet::a_borrowed_source_address_is_dropped", spoofed),
         Case::new("internet::a_service_without_a_backend_says_so", no_backend),
         Case::new("internet::a_pod_reaches_itself_through_its_service", itself),
@@ -112,6 +114,30 @@ fn shared_subnet() -> Result<()> {
     let neighbours = lab.shell("near", "ip neigh")?;
     let web = lab.pod("default/web-b")?;
     ensure!(neighbours.stdout.contains(&web.ipv4), "not reached on the link: {neighbours}");
+    finish(lab, daemon)
+}
+
+/// Pods exchange packets of many chunks; towards the node, where there is no room for them, their sender is told.
+fn mtus() -> Result<()> {
+    let (lab, daemon) = cluster(Shape::default().workers)?;
+    let _server = NodeServer::start(&lab)?;
+    let web = lab.pod("default/web-a")?;
+    let large = "ping -c 3 -i 0.2 -W 2 -M do -s 60000";
+    for pod in [&web.ipv4, &web.ipv6] {
+        let answer = lab.shell("client", &format!("{large} {pod}"))?;
+        ensure!(answer.succeeded() && answer.stdout.contains(" 0% packet loss"), "{answer}");
+    }
+    // Without the route's own limit, only we know what the host port carries: a SYN says less, a ping is answered with it.
+    for node in ["10.77.0.1", "fd77::1"] {
+        let line =
+            format!("ip route replace {node} dev eth0; ping -c 3 -i 0.2 -W 2 -M do -s 2000 {node}");
+        let answer = lab.shell("client", &line)?;
+        ensure!(answer.stdout.replace(' ', "").contains("mtu=1500"), "{line}: {answer}");
+    }
+    let upload = "head -c 3000000 /dev/zero | curl -s -m 10 -o /dev/null -w '%{http_code}' \
+                  -H Expect: --data-binary @- http://10.77.0.1:8080/v1/request-landing";
+    let answer = lab.shell("client", upload)?;
+    ensure!(answer.stdout == "200", "{upload}: {answer}");
     finish(lab, daemon)
 }
 

@@ -20,8 +20,10 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("load::wrk_and_iperf3_run_clean_with_one_worker", || load(1, None)).with(NEEDS),
         Case::new("load::wrk_and_iperf3_run_clean_with_two_workers", || load(2, None)).with(NEEDS),
-        Case::new("load::wrk_and_iperf3_run_clean_with_the_largest_frames", || load(1, Some(3400)))
-            .with(NEEDS),
+        Case::new("load::wrk_and_iperf3_run_clean_with_the_mtu_of_the_wire", || {
+            load(1, Some(1500))
+        })
+        .with(NEEDS),
     ]
 }
 

@@ -19,6 +19,7 @@ mod names;
 mod operate;
 mod reload;
 mod story;
+mod tools;
 mod uplink;
 
 /// One test.
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
         story::cases(),
         reload::cases(),
         operate::cases(),
+        tools::cases(),
         internet::cases(),
         names::cases(),
         crash::cases(),

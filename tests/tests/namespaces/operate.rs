@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::Case;
 use crate::story::{expect_balance, own_manifests, star_wars_lab};
 
-const LANDING: &str = "deathstar.default.svc.cluster.local/v1/request-landing";
-const EXHAUST: &str = "deathstar.default.svc.cluster.local/v1/exhaust-port";
+pub(crate) const LANDING: &str = "deathstar.default.svc.cluster.local/v1/request-landing";
+pub(crate) const EXHAUST: &str = "deathstar.default.svc.cluster.local/v1/exhaust-port";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -28,14 +28,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Runs a subcommand that talks to the daemon.
-fn ask(lab: &Lab, arguments: &[&str]) -> Result<String> {
+pub(crate) fn ask(lab: &Lab, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(lab.blastdoor());
     command.args(arguments).arg("--socket").arg(lab.state().join("blastdoor.sock"));
     program::run_well(&mut command)
 }
 
 /// Waits for a line of `observe` that has all the `parts`.
-fn expect_line(lab: &Lab, output: &str, parts: &[&str]) -> Result<String> {
+pub(crate) fn expect_line(lab: &Lab, output: &str, parts: &[&str]) -> Result<String> {
     let mut seen = String::new();
     program::wait_for(&format!("{parts:?} in observe"), Duration::from_secs(3), || {
         seen = ask(lab, &["observe", "--last", "200", "-o", output])?;
@@ -65,7 +65,11 @@ fn observe() -> Result<()> {
     expect_line(
         &lab,
         "text",
-        &["default/tiefighter:", &format!("http-request DROPPED (HTTP/1.1 PUT http://{EXHAUST})")],
+        &[
+            "default/tiefighter:",
+            "http-request DROPPED BY CiliumNetworkPolicy default/rule1 spec.ingress[0] (",
+            &format!("(HTTP/1.1 PUT http://{EXHAUST}; no HTTP rule matches)"),
+        ],
     )?;
     let line = expect_line(&lab, "json", &["xwing", "POLICY_DENIED"])?;
     let event: serde_json::Value = serde_json::from_str(&line)?;

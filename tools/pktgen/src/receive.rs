@@ -97,12 +97,19 @@ impl<'a> Receiver<'a> {
     /// The interface is gone.
     pub fn turn(&mut self) -> Result<usize, LinkError> {
         let Link { place, port, pool, mac, addresses: kernels, .. } = &mut *self.link;
-        self.oversized += u64::from(port.receive(&mut self.batch, BATCH, pool));
+        let refused = port.receive(&mut self.batch, BATCH, pool);
+        self.oversized += u64::from(refused.too_long) + u64::from(refused.broken);
         let count = self.batch.len();
         if count > 0 {
             let now = clock::now();
             let received_before = self.meter.received;
             for mut frame in self.batch.drain(..) {
+                // What we send and measure lies in one chunk.
+                if frame.is_chain() {
+                    self.oversized += 1;
+                    pool.give(frame);
+                    continue;
+                }
                 let len = frame.len();
                 let (tag, is_intact) = read(frame.bytes_mut());
                 if tag.is_none() {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use dataplane::lab::commands::{self, Wanted};
+use dataplane::lab::plan::DEFAULT_MTU;
 use dataplane::lab::{LabError, LabName, PodStatus, kubelet};
 
 /// A small cluster in network namespaces, from Kubernetes YAML.
@@ -23,8 +24,8 @@ enum LabCommand {
     Up {
         #[command(flatten)]
         lab: Lab,
-        /// MTU of the pods' interfaces, in bytes
-        #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65535))]
+        /// MTU between pods, in bytes; what leaves the node keeps to 1500
+        #[arg(long, default_value_t = DEFAULT_MTU, value_parser = clap::value_parser!(u32).range(1280..=65535))]
         mtu: u32,
         /// Workers of the daemon, each pinned to a core of its own (the last ones)
         #[arg(long, default_value_t = 1)]

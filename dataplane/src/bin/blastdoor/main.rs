@@ -27,6 +27,9 @@ const MISSING: u8 = 4;
 /// No daemon answers.
 const UNREACHABLE: u8 = 5;
 
+/// Where a daemon listens unless its configuration names another state directory.
+const DEFAULT_SOCKET: &str = "/run/blastdoor/blastdoor.sock";
+
 /// A userspace dataplane that enforces Kubernetes and Cilium network policies without a proxy.
 ///
 /// Exit codes: 0 done, 1 failed (`policy`: something was found), 2 wrong arguments, 3 configuration or policy refused,
@@ -81,7 +84,17 @@ enum Command {
     },
     /// A small cluster in network namespaces, from Kubernetes YAML
     Lab(lab::LabArgs),
-    /// What the policies in files say: check, explain, diff; no daemon is needed
+    /// The endpoints of the running daemon
+    Endpoint {
+        #[command(subcommand)]
+        action: ListAction,
+    },
+    /// The identities of the running daemon
+    Identity {
+        #[command(subcommand)]
+        action: ListAction,
+    },
+    /// What the policies in files say (check, explain, diff) and what the running daemon has in force (explain, get, selectors)
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
 }
@@ -106,11 +119,25 @@ enum PortAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ListAction {
+    /// List all of them
+    ///
+    /// Exit codes: 0 listed; 1 no policy is in force; 2 wrong arguments; 5 no daemon answers.
+    List {
+        #[command(flatten)]
+        daemon: Running,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+}
+
 /// Which daemon.
 #[derive(Debug, clap::Args)]
 struct Running {
     /// The daemon's control socket
-    #[arg(long, default_value = "/run/blastdoor/blastdoor.sock")]
+    #[arg(long, default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
 }
 
@@ -135,6 +162,12 @@ fn main() -> ExitCode {
         }
         Command::Port { action: PortAction::Remove { daemon, interface } } => {
             ask(&daemon, &Request::RemovePort { interface }, Format::Text)
+        }
+        Command::Endpoint { action: ListAction::List { daemon, output } } => {
+            ask(&daemon, &Request::Endpoints, output)
+        }
+        Command::Identity { action: ListAction::List { daemon, output } } => {
+            ask(&daemon, &Request::Identities, output)
         }
         Command::Release { config } => return release(&config),
         Command::Lab(args) => lab::run(args),
@@ -177,13 +210,15 @@ fn ask(daemon: &Running, request: &Request, output: Format) -> anyhow::Result<Ex
     let mut code = ExitCode::SUCCESS;
     let outcome = socket::ask(&daemon.socket, request, |answer| {
         let printed = match answer {
-            Answer::Status(status) if output == Format::Json => serde_json::to_string(&status)
-                .map_err(io::Error::other)
-                .and_then(|json| print(&json)),
-            Answer::Status(status) => print(status.to_string().trim_end()),
+            Answer::Status(status) => show(&status, output),
+            Answer::Endpoints { list } => show(&list, output),
+            Answer::Identities { list } => show(&list, output),
+            Answer::Rules(rules) => show(&rules, output),
+            Answer::Selectors { list } => show(&list, output),
+            Answer::Explained { text, .. } => print(&text),
             Answer::Flow { line } => print(&line),
             Answer::Done => Ok(()),
-            Answer::Refused { reason } => {
+            Answer::Refused { reason } | Answer::Wrong { reason } => {
                 code = fail(&reason, 1);
                 Ok(())
             }
@@ -194,6 +229,14 @@ fn ask(daemon: &Running, request: &Request, output: Format) -> anyhow::Result<Ex
     match outcome {
         Ok(()) => Ok(code),
         Err(error) => Ok(fail(&error, UNREACHABLE)),
+    }
+}
+
+/// Prints a whole answer: its text, or one line of JSON.
+fn show<T: std::fmt::Display + serde::Serialize>(answer: &T, output: Format) -> io::Result<()> {
+    match output {
+        Format::Json => print(&serde_json::to_string(answer).map_err(io::Error::other)?),
+        Format::Text => print(answer.to_string().trim_end()),
     }
 }
 

@@ -141,7 +141,7 @@ impl Daemon {
             .collect()
     }
 
-    fn endpoint_status(&self) -> Vec<EndpointStatus> {
+    pub(super) fn endpoint_status(&self) -> Vec<EndpointStatus> {
         let Some(table) = self.policy.table() else { return Vec::new() };
         table
             .endpoints()

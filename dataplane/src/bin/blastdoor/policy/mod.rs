@@ -1,4 +1,4 @@
-//! `blastdoor policy`: what the policies in files say, without a daemon.
+//! `blastdoor policy`: what the policies in files say, without a daemon, and what the running daemon has in force.
 //!
 //! Paths and questions arrive; findings, an explanation or a list of changes leave on standard output, for people or as one
 //! line of JSON, and an exit code for CI. Each command has its file. Invariant: what these commands read goes through the same
@@ -8,10 +8,11 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
+use dataplane::control::socket::Request;
 use policy_table::{Enforcement, Settings};
 use serde::Serialize;
 
-use super::{Format, print};
+use super::{Format, Running, ask, print};
 
 mod check;
 mod diff;
@@ -43,8 +44,35 @@ pub(crate) enum PolicyCommand {
     },
     /// Say what becomes of a flow or a request, which rule decides, and what would let it pass
     ///
-    /// Exit codes: 0 allowed; 1 denied; 2 wrong arguments, or there is no such pod; 3 the snapshot is refused.
+    /// Asks files (--snapshot) or the running daemon (--socket).
+    ///
+    /// Exit codes: 0 allowed; 1 denied; 2 wrong arguments, or there is no such pod; 3 the snapshot is refused; 5 no daemon
+    /// answers.
     Explain(explain::ExplainArgs),
+    /// Show the rules in force and what each did: connections and requests let through, packets denied
+    ///
+    /// A rule with nothing but zeros is dead, or another one decides before it. A hit is counted for the one rule that
+    /// `observe` names. Connections count when they open, and again when a new policy is taken up while they live. Counters
+    /// begin with the daemon and belong to a rule's reference: kind, name, field, file and line.
+    ///
+    /// Exit codes: 0 shown; 1 no policy is in force; 2 wrong arguments; 5 no daemon answers.
+    Get {
+        #[command(flatten)]
+        daemon: Running,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Show the selectors of peers in the rules in force, who uses them, and the identities they select
+    ///
+    /// Exit codes: 0 shown; 1 no policy is in force; 2 wrong arguments; 5 no daemon answers.
+    Selectors {
+        #[command(flatten)]
+        daemon: Running,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
     /// Say which flows and requests two snapshots treat differently
     ///
     /// Pods are compared that both snapshots have. Exit codes: 0 no difference; 1 differences; 2 wrong arguments; 3 one of
@@ -90,6 +118,8 @@ pub(crate) fn run(command: PolicyCommand) -> Result<ExitCode> {
     match command {
         PolicyCommand::Check { paths, output } => check::check(&paths, output),
         PolicyCommand::Explain(args) => explain::tell(&args),
+        PolicyCommand::Get { daemon, output } => ask(&daemon, &Request::Rules, output),
+        PolicyCommand::Selectors { daemon, output } => ask(&daemon, &Request::Selectors, output),
         PolicyCommand::Diff { old, new, enforcement, output } => {
             diff::compare(&old, &new, enforcement, output)
         }

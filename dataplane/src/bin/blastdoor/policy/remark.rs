@@ -1,8 +1,9 @@
-//! A finding and a rule's place, as they are printed.
+//! A finding, as it is printed.
 
 use std::fmt::Display;
 
-use policy_table::{Finding, Notice, Refusal, RuleOrigin};
+use dataplane::control::question::RulePlace;
+use policy_table::{Finding, Notice, Refusal};
 use serde::Serialize;
 
 /// A finding as one line or one JSON object.
@@ -43,7 +44,7 @@ impl From<&Notice> for Remark {
 
 impl From<&Finding> for Remark {
     fn from(finding: &Finding) -> Self {
-        let Rule { file, line, object, field } = Rule::from(&finding.rule);
+        let RulePlace { file, line, object, field } = RulePlace::from(&finding.rule);
         let (message, advice) = (finding.message.clone(), finding.advice.clone());
         let (severity, code) = (finding.severity.to_string(), finding.code);
         Self { file, line, severity, code, object, field, message, advice }
@@ -65,26 +66,5 @@ impl Display for Remark {
             write!(out, "; {advice}")?;
         }
         if code.is_empty() { Ok(()) } else { write!(out, " [{code}]") }
-    }
-}
-
-/// Where a rule stands.
-#[derive(Debug, Serialize)]
-pub(super) struct Rule {
-    file: String,
-    line: u32,
-    object: String,
-    field: String,
-}
-
-impl From<&RuleOrigin> for Rule {
-    fn from(rule: &RuleOrigin) -> Self {
-        let slash = if rule.namespace.is_empty() { "" } else { "/" };
-        Self {
-            file: rule.file.to_string(),
-            line: rule.line,
-            object: format!("{} {}{slash}{}", rule.kind, rule.namespace, rule.name),
-            field: rule.field.clone(),
-        }
     }
 }
