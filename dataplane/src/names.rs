@@ -41,6 +41,13 @@ pub struct LeaseTimes {
     pub grace: u32,
 }
 
+impl Default for LeaseTimes {
+    /// No least time, as Cilium; and a minute more, after which Cilium takes expired addresses out at the latest.
+    fn default() -> Self {
+        Self { at_least: 0, grace: 60 }
+    }
+}
+
 impl LeaseTimes {
     /// When a lease of `ttl` seconds that begins now ends.
     fn end(self, ttl: u32, now: Tick) -> Tick {

@@ -40,7 +40,7 @@ pub struct Services {
 
 impl Services {
     /// The services of a table.
-    pub fn new(services: &[policy_table::Service]) -> Self {
+    pub fn new<'s>(services: impl IntoIterator<Item = &'s policy_table::Service>) -> Self {
         let mut all = Self::default();
         for service in services {
             for &address in &service.cluster_ips {

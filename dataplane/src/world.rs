@@ -93,7 +93,7 @@ pub struct World {
     /// The compiled policy; none until a first snapshot was good.
     pub table: Option<Arc<Table>>,
     /// Service addresses and their backends.
-    pub services: Services,
+    pub services: Arc<Services>,
     ports: Vec<Option<PortView>>,
     /// The port of each endpoint of the table that is attached here.
     endpoint_ports: Vec<Option<PortId>>,
@@ -118,6 +118,34 @@ impl World {
         ports: Vec<Option<PortView>>,
         gateways: Vec<IpAddr>,
     ) -> Self {
+        let services = table.as_ref().map(|table| services_of(table)).unwrap_or_default();
+        Self::with(epoch, table, services, ports, gateways)
+    }
+
+    /// The world after this one: services that stayed are not looked into again.
+    pub fn next(
+        &self,
+        table: Option<Arc<Table>>,
+        ports: Vec<Option<PortView>>,
+        gateways: Vec<IpAddr>,
+    ) -> Self {
+        let services = match (&self.table, &table) {
+            (Some(before), Some(table)) if before.services().is_same(table.services()) => {
+                Arc::clone(&self.services)
+            }
+            (_, Some(table)) => services_of(table),
+            (_, None) => Arc::default(),
+        };
+        Self::with(self.epoch + 1, table, services, ports, gateways)
+    }
+
+    fn with(
+        epoch: u64,
+        table: Option<Arc<Table>>,
+        services: Arc<Services>,
+        ports: Vec<Option<PortView>>,
+        gateways: Vec<IpAddr>,
+    ) -> Self {
         let endpoints = table.as_ref().map_or(0, |table| table.endpoints().len());
         let mut endpoint_ports = vec![None; endpoints];
         let mut host = None;
@@ -132,9 +160,13 @@ impl World {
                 *slot = Some(PortId(number));
             }
         }
-        let services =
-            table.as_ref().map(|table| Services::new(table.services())).unwrap_or_default();
         Self { epoch, table, services, ports, endpoint_ports, host, gateways }
+    }
+
+    /// Builds what judging the requests of the pods that are attached here needs.
+    pub fn warm(&self) {
+        let Some(table) = &self.table else { return };
+        self.ports.iter().flatten().filter_map(|port| port.endpoint).for_each(|e| table.warm(e));
     }
 
     /// The port of that number.
@@ -193,9 +225,9 @@ impl World {
     /// Every such address.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let Some(table) = &self.table else { return Vec::new() };
-        let attached =
-            table.endpoints().iter().zip(&self.endpoint_ports).filter(|(_, port)| port.is_some());
-        let pods = attached.flat_map(|(endpoint, _)| endpoint.addresses.iter().copied());
+        let attached = self.ports.iter().flatten().filter_map(|port| port.endpoint);
+        let pods = attached.filter_map(|endpoint| table.endpoint(endpoint));
+        let pods = pods.flat_map(|endpoint| endpoint.addresses.iter().copied());
         pods.chain(self.services.addresses()).collect()
     }
 
@@ -204,4 +236,8 @@ impl World {
         let endpoint = self.table.as_ref()?.endpoint_of(address)?;
         self.endpoint_ports.get(endpoint.position()).copied().flatten().map(|_attached| endpoint)
     }
+}
+
+fn services_of(table: &Table) -> Arc<Services> {
+    Arc::new(Services::new(table.services().iter().map(AsRef::as_ref)))
 }

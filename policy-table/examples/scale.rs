@@ -188,6 +188,6 @@ fn main() {
         "  {}, {} endpoints, {} rules",
         resident(),
         table.endpoints().len(),
-        table.rules().len()
+        table.rules().count()
     );
 }

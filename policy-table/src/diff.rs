@@ -210,7 +210,7 @@ impl Sample {
 fn parties(tables: &[Table; 2], settings: &Settings) -> Vec<Party> {
     let [old, new] = tables;
     let mut pods: BTreeMap<(Identity, Identity), Party> = BTreeMap::new();
-    for endpoint in old.endpoints() {
+    for endpoint in old.endpoints().iter() {
         let (namespace, name) = (&endpoint.namespace, &endpoint.name);
         let found = [old, new].map(|table| {
             let index = table.endpoint_named(namespace, name)?;
@@ -227,7 +227,10 @@ fn parties(tables: &[Table; 2], settings: &Settings) -> Vec<Party> {
             });
     }
     let world: [IpAddr; 2] = [[192, 0, 2, 1].into(), [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1].into()];
-    let prefixes = tables.iter().flat_map(Table::identities).filter_map(|record| record.prefix);
+    let prefixes = tables
+        .iter()
+        .flat_map(|table| table.identities().iter())
+        .filter_map(|record| record.prefix);
     let addresses: BTreeSet<IpAddr> = prefixes
         // A longer prefix may begin where this one does, or end where it ends, seldom both.
         .flat_map(|prefix| [prefix.network(), prefix.broadcast()])

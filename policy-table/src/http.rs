@@ -9,6 +9,9 @@
 //! ([`HttpScratch`], one a worker): no lock, no allocation once the states of the traffic are known, a fixed bound, and a
 //! full cache is dropped and rebuilt, which costs time linear in the request and never changes an answer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use hashbrown::HashMap;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
@@ -27,18 +30,24 @@ const CACHE_BYTES: usize = 4 << 20;
 /// All HTTP rules of a port.
 #[derive(Debug)]
 pub(crate) struct HttpRules {
-    /// Place of the automaton's cache in an [`HttpScratch`].
-    index: usize,
-    rules: Vec<HttpRule>,
+    /// Its own among all there ever are: the name of the automaton's cache in an [`HttpScratch`].
+    number: u64,
+    rules: Arc<[HttpRule]>,
+    /// Built at its first use, or before it by [`HttpRules::warm`].
+    automaton: OnceLock<Automaton>,
+}
+
+/// The automaton of some rules.
+#[derive(Debug)]
+struct Automaton {
     /// For each pattern of the automaton, its rule. Rules with a bad pattern have none.
     pattern_rule: Vec<u32>,
     /// `None` if it could not be built: then nothing matches.
-    automaton: Option<DFA>,
+    dfa: Option<DFA>,
 }
 
-impl HttpRules {
-    /// Builds the automaton; `index` must be its own among all of a table.
-    pub(crate) fn new(index: usize, rules: Vec<HttpRule>) -> Self {
+impl Automaton {
+    fn of(rules: &[HttpRule]) -> Self {
         let mut pattern_rule = Vec::new();
         let mut patterns = Vec::new();
         for (rule, place) in rules.iter().zip(0_u32..) {
@@ -47,14 +56,32 @@ impl HttpRules {
                 pattern_rule.push(place);
             }
         }
-        let automaton = nfa(&patterns).and_then(|nfa| {
+        let dfa = nfa(&patterns).and_then(|nfa| {
             let config = DFA::config()
                 .match_kind(MatchKind::All)
                 .cache_capacity(CACHE_BYTES)
                 .skip_cache_capacity_check(true);
             DFA::builder().configure(config).build_from_nfa(nfa).ok()
         });
-        Self { index, rules, pattern_rule, automaton }
+        Self { pattern_rule, dfa }
+    }
+}
+
+impl HttpRules {
+    pub(crate) fn new(rules: Arc<[HttpRule]>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { number, rules, automaton: OnceLock::new() }
+    }
+
+    /// Builds the automaton, so that nobody waits for it on the packet path.
+    pub(crate) fn warm(&self) {
+        self.automaton.get_or_init(|| Automaton::of(&self.rules));
+    }
+
+    /// The rules, in order.
+    pub(crate) fn rules(&self) -> &[HttpRule] {
+        &self.rules
     }
 
     pub(crate) fn rule(&self, place: u32) -> Option<&HttpRule> {
@@ -68,8 +95,9 @@ impl HttpRules {
         request: &HttpRequest<'_>,
         met: &mut dyn FnMut(u32, &HttpRule) -> bool,
     ) {
-        let Some(dfa) = &self.automaton else { return };
-        let cache = scratch.cache(self.index, dfa);
+        let automaton = self.automaton.get_or_init(|| Automaton::of(&self.rules));
+        let Some(dfa) = &automaton.dfa else { return };
+        let cache = scratch.cache(self.number, dfa);
         let start = start::Config::new().anchored(Anchored::Yes);
         let Ok(mut state) = dfa.start_state(cache, &start) else { return };
         let fields = [request.method.as_bytes(), request.path.as_bytes(), request.host.as_bytes()];
@@ -100,7 +128,9 @@ impl HttpRules {
         }
         for index in 0..dfa.match_len(cache, state) {
             let pattern = dfa.match_pattern(cache, state, index);
-            let Some(place) = self.pattern_rule.get(pattern.as_usize()).copied() else { continue };
+            let Some(place) = automaton.pattern_rule.get(pattern.as_usize()).copied() else {
+                continue;
+            };
             let Some(rule) = self.rule(place) else { continue };
             if rule.headers.iter().all(|header| holds(header, request)) && met(place, rule) {
                 return;
@@ -113,20 +143,24 @@ impl HttpRules {
 #[derive(Debug, Default)]
 pub struct HttpScratch {
     epoch: Option<u64>,
-    caches: HashMap<usize, Cache>,
+    /// By the number of the automaton: its states, and whether they served in this epoch.
+    caches: HashMap<u64, (Cache, bool)>,
 }
 
 impl HttpScratch {
-    /// Forgets the automata of another table.
+    /// Keeps the states of automata that served in the epoch before: the next table shares those that did not change.
     pub(crate) fn for_epoch(&mut self, epoch: u64) {
         if self.epoch != Some(epoch) {
-            self.caches.clear();
+            self.caches.retain(|_, (_, served)| std::mem::take(served));
             self.epoch = Some(epoch);
         }
     }
 
-    fn cache(&mut self, index: usize, dfa: &DFA) -> &mut Cache {
-        self.caches.entry(index).or_insert_with(|| dfa.create_cache())
+    fn cache(&mut self, number: u64, dfa: &DFA) -> &mut Cache {
+        let (cache, served) =
+            self.caches.entry(number).or_insert_with(|| (dfa.create_cache(), false));
+        *served = true;
+        cache
     }
 }
 
@@ -194,7 +228,7 @@ mod tests {
             host: pattern(host),
             ..HttpRule::default()
         };
-        let rules = HttpRules::new(0, vec![rule]);
+        let rules = HttpRules::new(vec![rule].into());
         let mut found = false;
         let request =
             HttpRequest { method: request.0, path: request.1, host: request.2, headers: &|_| {} };
@@ -269,7 +303,7 @@ mod tests {
     fn a_bad_pattern_disables_its_rule_and_no_other() {
         let bad = HttpRule { path: pattern("("), ..HttpRule::default() };
         let good = HttpRule { path: pattern("/ok"), ..HttpRule::default() };
-        let rules = HttpRules::new(0, vec![bad, good]);
+        let rules = HttpRules::new(vec![bad, good].into());
         let mut met = Vec::new();
         for path in ["(", "/ok", "/"] {
             let request = HttpRequest { method: "GET", path, host: "", headers: &|_| {} };
@@ -284,7 +318,7 @@ mod tests {
     #[test]
     fn all_rules_a_request_meets_are_found_whatever_their_order() {
         let rule = |text: &&str| HttpRule { path: pattern(text), ..HttpRule::default() };
-        let rules = HttpRules::new(0, ["/a.*", "/ab", "/.*", "/b"].iter().map(rule).collect());
+        let rules = HttpRules::new(["/a.*", "/ab", "/.*", "/b"].iter().map(rule).collect());
         let mut met = Vec::new();
         let request = HttpRequest { method: "GET", path: "/ab", host: "", headers: &|_| {} };
         rules.find(&mut HttpScratch::default(), &request, &mut |place, _| {

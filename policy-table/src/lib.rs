@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+pub mod compiled;
 mod diff;
 mod explain;
 mod http;
@@ -22,10 +23,12 @@ mod names;
 pub mod oracle;
 pub mod rule;
 pub mod selector;
+mod shared;
 pub mod snapshot;
 mod table;
 mod verdict;
 
+pub use compile::Compiler;
 pub use diff::{Change, Fate, diff};
 pub use explain::{Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
@@ -34,7 +37,8 @@ pub use lint::{Finding, lint};
 pub use listing::{Listed, ListedHttp, SelectorUse, rules, selectors};
 pub use names::Names;
 pub use rule::{Direction, PolicyKind, Protocol, RuleOrigin};
-pub use snapshot::{Loaded, Notice, Refusal, Refusals, Severity, Snapshot};
+pub use shared::Chunks;
+pub use snapshot::{Directory, Loaded, Notice, Refusal, Refusals, Severity, Snapshot, Update};
 pub use table::{Endpoint, Enforcement, IdentityRecord, Service, ServicePort, Settings, Table};
 pub use verdict::{
     Access, Cause, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds, HeaderFields,

@@ -17,6 +17,7 @@ use crate::selector::{Selector, Test};
 use crate::snapshot::{Severity, Snapshot};
 use crate::table::{IdentitySet, Table};
 use crate::verdict::CauseKind;
+use roaring::RoaringBitmap;
 
 /// Something worth a second look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,7 +322,7 @@ impl<'s> Linting<'s> {
                 let by = slot.clauses.iter().find(|other| {
                     other.kind == CauseKind::Allowed
                         && other.rule.is_some()
-                        && covers(&other.peers, &clause.peers)
+                        && covers(table, other.peers, clause.peers)
                 });
                 let known = rules.entry(rule).or_insert(by.map(|by| by.rule));
                 if by.is_none() {
@@ -346,11 +347,18 @@ impl<'s> Linting<'s> {
     }
 }
 
-fn covers(wide: &IdentitySet, narrow: &IdentitySet) -> bool {
+fn covers(table: &Table, wide: IdentitySet, narrow: IdentitySet) -> bool {
+    let is_empty = |set| table.bitmap(set).is_some_and(RoaringBitmap::is_empty);
     match (wide, narrow) {
         (IdentitySet::All, _) | (_, IdentitySet::None) => true,
-        (IdentitySet::None, _) | (IdentitySet::These(_), IdentitySet::All) => false,
-        (IdentitySet::These(wide), IdentitySet::These(narrow)) => narrow.is_subset(wide),
+        (IdentitySet::None, narrow) => is_empty(narrow),
+        (IdentitySet::These(_), IdentitySet::All) => false,
+        (IdentitySet::These(_), IdentitySet::These(_)) => {
+            match (table.bitmap(wide), table.bitmap(narrow)) {
+                (Some(wide), Some(narrow)) => narrow.is_subset(wide),
+                _ => false,
+            }
+        }
     }
 }
 

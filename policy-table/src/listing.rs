@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::compile::select::LabelIndex;
+use crate::compile::index::LabelIndex;
 use crate::explain::{describe_http, describe_peer, describe_peers, describe_ports};
 use crate::identity::Identity;
 use crate::oracle::{Oracle, Who};
@@ -113,7 +113,7 @@ pub fn selectors(snapshot: &Snapshot, settings: &Settings, table: &Table) -> Vec
             }
         }
     }
-    let index = LabelIndex::new(table.identities());
+    let index = LabelIndex::of(table.identities().iter());
     let oracle = Oracle::new(snapshot, settings);
     let present = present(snapshot, settings, table, &oracle);
     let selected = |peer: &Peer| -> Vec<Identity> {
@@ -240,7 +240,7 @@ spec:
         assert_eq!(listed.len(), 4);
         assert_eq!(
             listed.iter().map(|listed| &listed.rule).collect::<Vec<_>>(),
-            table.rules().iter().collect::<Vec<_>>(),
+            table.rules().map(|(_, rule)| rule).collect::<Vec<_>>(),
             "a rule of the table and one of the list have one reference"
         );
         let texts: Vec<&str> = listed[0].http.iter().map(|http| http.text.as_str()).collect();

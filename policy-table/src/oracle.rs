@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex_automata::meta::Regex;
@@ -269,11 +270,11 @@ impl<'s> Oracle<'s> {
             let roles: &[&str] = if any_serves { &["host", "kube-apiserver"] } else { &["host"] };
             return known(Labels::reserved(roles), None, false);
         }
-        let own = |pod: &&Pod| !pod.host_network && pod.addresses.contains(&address);
+        let own = |pod: &&Arc<Pod>| !pod.host_network && pod.addresses.contains(&address);
         if let Some(pod) = self.snapshot.pods.iter().find(own) {
             return known(self.snapshot.labels_of(pod), Some(pod), false);
         }
-        let shared = |pod: &Pod| pod.host_network && pod.addresses.contains(&address);
+        let shared = |pod: &Arc<Pod>| pod.host_network && pod.addresses.contains(&address);
         if self.snapshot.nodes.iter().any(|node| node.addresses.contains(&address))
             || self.snapshot.pods.iter().any(shared)
         {
@@ -361,7 +362,7 @@ impl<'s> Oracle<'s> {
             .snapshot
             .policies
             .iter()
-            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy.as_ref(), rule)));
         let speaks = |(_, rule): &(&Policy, &Rule)| {
             !rule.section(direction).clauses.is_empty() && rule.subject.matches(&subject.labels)
         };
@@ -383,7 +384,7 @@ impl<'s> Oracle<'s> {
 
     /// The container ports of every pod that has the same labels: a peer is known by its labels only.
     fn ports_of_identity(&self, peer: &Who<'s>) -> Vec<ContainerPort> {
-        let alike = |pod: &&Pod| {
+        let alike = |pod: &&Arc<Pod>| {
             !pod.host_network
                 && !pod.addresses.is_empty()
                 && self.snapshot.labels_of(pod) == peer.labels
@@ -433,7 +434,7 @@ impl<'s> Oracle<'s> {
     }
 
     fn is_behind(&self, peer: &ServicePeer, who: &Who<'_>) -> bool {
-        let chosen = |service: &&Service| {
+        let chosen = |service: &&Arc<Service>| {
             peer.namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
                 && match &peer.which {
                     ServiceChoice::Named(name) => service.name == *name,

@@ -5,9 +5,9 @@
 //!                          │                   protocol, port ─ PortMap ─ Slot { denied, inspected, allowed }
 //!                          └──────────────────────── is in which set? ──────┘
 //! ```
-//! Arrives: what `compile.rs` made. Leaves: answers in constant time: two array reads lead to a slot, three set lookups
-//! decide; the number of rules changes the size of the sets, not the steps. Nothing here allocates or locks. Invariant: a
-//! table never changes; whoever holds an `Arc` of it judges by one epoch.
+//! Arrives: what `compile/` made. Leaves: answers in constant time: array reads lead to a slot, three set lookups decide;
+//! the number of rules changes the size of the sets, not the steps. Nothing here allocates or locks. Invariant: a table
+//! never changes, though the next one shares with it what stayed; whoever holds an `Arc` of it judges by one epoch.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::label::Labels;
 use crate::names::{NameIndex, Names};
 use crate::rule::name::NamePattern;
 use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
+use crate::shared::{Addresses, Chunks, Shards};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
     Access, Cause, CauseKind, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds,
@@ -105,27 +106,18 @@ pub struct ServicePort {
     pub backends: Vec<SocketAddr>,
 }
 
-/// A set of identities.
-#[derive(Clone, Debug)]
+/// A set of identities of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum IdentitySet {
     None,
     All,
-    These(Arc<RoaringBitmap>),
+    /// The bitmap of this number.
+    These(u32),
 }
 
 impl IdentitySet {
-    pub(crate) fn contains(&self, identity: Identity) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::These(set) => set.contains(identity.number()),
-        }
-    }
-
-    /// Whoever it is of a peer's identity and those of its names.
-    fn find(&self, peer: Identity, names: &Names) -> Option<Identity> {
-        let named = || names.iter().find(|name| self.contains(*name));
-        if self.contains(peer) { Some(peer) } else { named() }
+    pub(crate) fn is_all(self) -> bool {
+        self == Self::All
     }
 }
 
@@ -139,6 +131,35 @@ pub(crate) struct Side {
     pub(crate) names: IdentitySet,
 }
 
+/// A side that nobody has: what asks it is denied.
+impl Default for Side {
+    fn default() -> Self {
+        Self {
+            enforced: true,
+            maps: std::array::from_fn(|_| PortMap::Uniform(u32::MAX)),
+            slots: Vec::new(),
+            names: IdentitySet::None,
+        }
+    }
+}
+
+impl Side {
+    /// Calls `each` with every set that its slots refer to.
+    pub(crate) fn each_set(&self, mut each: impl FnMut(IdentitySet)) {
+        each(self.names);
+        for slot in &self.slots {
+            let sets = [slot.denied, slot.allowed, slot.inspected, slot.resolved];
+            sets.into_iter().for_each(&mut each);
+            slot.clauses.iter().for_each(|clause| each(clause.peers));
+            let http = slot.http.iter().flat_map(|http| &http.groups);
+            for group in http.chain(slot.dns.iter().flat_map(|dns| &dns.groups)) {
+                each(group.peers);
+                group.sources.iter().for_each(|(peers, _)| each(*peers));
+            }
+        }
+    }
+}
+
 /// Ports of one protocol to slots.
 #[derive(Debug, Clone)]
 pub(crate) enum PortMap {
@@ -149,7 +170,7 @@ pub(crate) enum PortMap {
 }
 
 impl PortMap {
-    fn slot(&self, port: u16) -> Option<u32> {
+    pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
             Self::Paged(pages) => {
@@ -157,6 +178,24 @@ impl PortMap {
                 pages.get(usize::from(high))?.get(usize::from(low)).copied()
             }
         }
+    }
+}
+
+impl PortMap {
+    /// The slots, each from the port where it begins.
+    pub(crate) fn runs(&self) -> Vec<(u16, u32)> {
+        let mut runs: Vec<(u16, u32)> = Vec::new();
+        let ports = match self {
+            Self::Uniform(_) => 0..=0,
+            Self::Paged(_) => 0..=u16::MAX,
+        };
+        for port in ports {
+            let slot = self.slot(port).unwrap_or(u32::MAX);
+            if runs.last().is_none_or(|(_, last)| *last != slot) {
+                runs.push((port, slot));
+            }
+        }
+        runs
     }
 }
 
@@ -217,31 +256,74 @@ pub struct IdentityRecord {
     pub prefix: Option<IpNet>,
 }
 
-/// Prefixes to identities, longest first.
-#[derive(Debug, Default)]
+/// Addresses to identities.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Prefixes {
-    pub(crate) exact: HashMap<IpAddr, Identity>,
-    /// By length, longest first: IPv4 addresses masked to it.
-    pub(crate) v4: Vec<(u32, HashMap<u32, Identity>)>,
-    /// The same for IPv6.
-    pub(crate) v6: Vec<(u128, HashMap<u128, Identity>)>,
+    pub(crate) exact: Addresses<Identity>,
+    pub(crate) levels: Arc<Levels>,
     pub(crate) world_v4: Option<Identity>,
     pub(crate) world_v6: Option<Identity>,
 }
 
+/// Prefixes to identities, longest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Levels {
+    /// By mask, longest first: IPv4 addresses masked by it.
+    v4: Vec<(u32, HashMap<u32, Identity>)>,
+    /// The same for IPv6.
+    v6: Vec<(u128, HashMap<u128, Identity>)>,
+}
+
+impl Levels {
+    /// Gives a prefix an identity, or takes it from it.
+    pub(crate) fn set(&mut self, prefix: IpNet, identity: Option<Identity>) {
+        match prefix {
+            IpNet::V4(net) => {
+                put(&mut self.v4, net.netmask().to_bits(), net.network().to_bits(), identity);
+            }
+            IpNet::V6(net) => {
+                put(&mut self.v6, net.netmask().to_bits(), net.network().to_bits(), identity);
+            }
+        }
+    }
+}
+
+fn put<B: Ord + std::hash::Hash>(
+    levels: &mut Vec<(B, HashMap<B, Identity>)>,
+    mask: B,
+    bits: B,
+    identity: Option<Identity>,
+) {
+    let place = levels.partition_point(|(own, _)| *own > mask);
+    if levels.get(place).is_none_or(|(own, _)| *own != mask) {
+        levels.insert(place, (mask, HashMap::new()));
+    }
+    let Some((_, level)) = levels.get_mut(place) else { return };
+    match identity {
+        Some(identity) => level.insert(bits, identity),
+        None => level.remove(&bits),
+    };
+    if level.is_empty() {
+        levels.remove(place);
+    }
+}
+
 impl Prefixes {
     fn find(&self, address: IpAddr) -> Identity {
-        if let Some(identity) = self.exact.get(&address) {
-            return *identity;
+        if let Some(identity) = self.exact.of(address) {
+            return identity;
         }
+        let levels = &self.levels;
         let (found, world) = match address {
             IpAddr::V4(v4) => {
                 let bits = v4.to_bits();
-                (self.v4.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
+                let mut levels = levels.v4.iter();
+                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
             }
             IpAddr::V6(v6) => {
                 let bits = v6.to_bits();
-                (self.v6.iter().find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
+                let mut levels = levels.v6.iter();
+                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
             }
         };
         found.copied().or(world).unwrap_or(Identity::WORLD)
@@ -249,22 +331,27 @@ impl Prefixes {
 }
 
 /// Compiled policies: immutable, shared by `Arc`, asked by workers.
-#[derive(Debug)]
+///
+/// A copy shares everything.
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     pub(crate) epoch: u64,
-    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Chunks<Arc<Endpoint>>,
     /// What `judge` needs of each endpoint, close together.
-    pub(crate) sides_of: Vec<Sides>,
-    pub(crate) by_address: HashMap<IpAddr, EndpointIndex>,
-    pub(crate) by_name: HashMap<(String, String), EndpointIndex>,
+    pub(crate) sides_of: Chunks<Sides>,
+    pub(crate) by_address: Addresses<EndpointIndex>,
+    pub(crate) by_name: Shards<EndpointIndex>,
     pub(crate) prefixes: Prefixes,
-    pub(crate) identities: Vec<IdentityRecord>,
-    pub(crate) services: Vec<Service>,
-    pub(crate) sides: Vec<Side>,
-    pub(crate) rules: Vec<RuleOrigin>,
+    pub(crate) identities: Chunks<IdentityRecord>,
+    pub(crate) services: Chunks<Arc<Service>>,
+    pub(crate) sides: Chunks<Arc<Side>>,
+    /// The sets that sides refer to by number.
+    pub(crate) sets: Chunks<Arc<RoaringBitmap>>,
+    /// `None` for numbers that no rule has now.
+    pub(crate) rules: Chunks<Option<Arc<RuleOrigin>>>,
     /// Every pattern of `toFQDNs`, and its identity at the same place.
-    pub(crate) names: NameIndex,
-    pub(crate) name_identities: Vec<Identity>,
+    pub(crate) names: Arc<NameIndex>,
+    pub(crate) name_identities: Arc<[Identity]>,
 }
 
 /// What one direction says.
@@ -281,24 +368,70 @@ impl Table {
         self.epoch
     }
 
-    /// Every pod that has an address of its own.
-    pub fn endpoints(&self) -> &[Endpoint] {
+    /// Every pod that has an address of its own, by [`EndpointIndex::position`].
+    pub fn endpoints(&self) -> &Chunks<Arc<Endpoint>> {
         &self.endpoints
     }
 
     /// One endpoint.
     pub fn endpoint(&self, index: EndpointIndex) -> Option<&Endpoint> {
-        self.endpoints.get(index.position())
+        self.endpoints.get(index.position()).map(AsRef::as_ref)
     }
 
     /// The endpoint that has this address.
     pub fn endpoint_of(&self, address: IpAddr) -> Option<EndpointIndex> {
-        self.by_address.get(&address).copied()
+        self.by_address.of(address)
     }
 
     /// The endpoint of this namespace and name.
     pub fn endpoint_named(&self, namespace: &str, name: &str) -> Option<EndpointIndex> {
-        self.by_name.get(&(namespace.to_owned(), name.to_owned())).copied()
+        let is = |index: &EndpointIndex| {
+            self.endpoint(*index).is_some_and(|own| own.namespace == namespace && own.name == name)
+        };
+        self.by_name.find(&(namespace, name), is).copied()
+    }
+
+    /// Gives addresses to the node: it is `host`, whoever else has them.
+    pub(crate) fn set_hosts(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            self.prefixes.exact.set(*address, Some(Identity::HOST));
+        }
+    }
+
+    /// Adds an endpoint without sides.
+    pub(crate) fn add_endpoint(&mut self, endpoint: Endpoint) -> EndpointIndex {
+        let index = EndpointIndex::of(self.endpoints.len());
+        for address in &endpoint.addresses {
+            self.by_address.set(*address, Some(index));
+        }
+        let key = (endpoint.namespace.as_str(), endpoint.name.as_str());
+        self.by_name.put(&key, index, |known| *known == index);
+        self.endpoints.push(Arc::new(endpoint));
+        self.sides_of.push(Sides { egress: u32::MAX, ingress: u32::MAX });
+        index
+    }
+
+    /// Takes an endpoint out; the last one takes its place.
+    pub(crate) fn remove_endpoint(
+        &mut self,
+        index: EndpointIndex,
+    ) -> Option<(Arc<Endpoint>, Sides)> {
+        let gone = self.endpoints.swap_remove(index.position())?;
+        let sides = self.sides_of.swap_remove(index.position())?;
+        for address in &gone.addresses {
+            self.by_address.set(*address, None);
+        }
+        let key = (gone.namespace.as_str(), gone.name.as_str());
+        self.by_name.remove(&key, |known| *known == index);
+        if let Some(moved) = self.endpoints.get(index.position()) {
+            let last = EndpointIndex::of(self.endpoints.len());
+            for address in &moved.addresses {
+                self.by_address.set(*address, Some(index));
+            }
+            let key = (moved.namespace.as_str(), moved.name.as_str());
+            self.by_name.put(&key, index, |known| *known == last);
+        }
+        Some((gone, sides))
     }
 
     /// Whose address it is: a pod's, a node's, that of a prefix a policy names (the longest), or the world's.
@@ -307,18 +440,24 @@ impl Table {
     }
 
     /// Every identity and its labels.
-    pub fn identities(&self) -> &[IdentityRecord] {
+    pub fn identities(&self) -> &Chunks<IdentityRecord> {
         &self.identities
     }
 
     /// The services.
-    pub fn services(&self) -> &[Service] {
+    pub fn services(&self) -> &Chunks<Arc<Service>> {
         &self.services
     }
 
-    /// Every rule, by [`RuleId::position`].
-    pub fn rules(&self) -> &[RuleOrigin] {
-        &self.rules
+    /// Every rule with its number.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
+        let all = self.rules.iter().enumerate();
+        all.filter_map(|(place, origin)| Some((RuleId::of(place), origin.as_deref()?)))
+    }
+
+    /// How many numbers rules have, those that are free at the moment included.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
     }
 
     /// Every pattern of `toFQDNs` with its identity.
@@ -328,7 +467,44 @@ impl Table {
 
     /// Where a rule was written.
     pub fn rule(&self, rule: RuleId) -> Option<&RuleOrigin> {
-        self.rules.get(rule.position())
+        self.rules.get(rule.position())?.as_deref()
+    }
+
+    /// Whether an identity is in a set.
+    #[inline]
+    pub(crate) fn holds(&self, set: IdentitySet, identity: Identity) -> bool {
+        match set {
+            IdentitySet::None => false,
+            IdentitySet::All => true,
+            IdentitySet::These(_) => {
+                self.bitmap(set).is_some_and(|set| set.contains(identity.number()))
+            }
+        }
+    }
+
+    /// Whoever is in a set of a peer's identity and those of its names.
+    fn find(&self, set: IdentitySet, peer: Identity, names: &Names) -> Option<Identity> {
+        let named = || names.iter().find(|name| self.holds(set, *name));
+        if self.holds(set, peer) { Some(peer) } else { named() }
+    }
+
+    /// The bitmap of a set that has one.
+    pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
+        let IdentitySet::These(number) = set else { return None };
+        self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
+    }
+
+    /// Builds what judging an endpoint's requests needs, so that nobody waits for it on the packet path.
+    ///
+    /// Without it, the first request on a port does: the answer is the same.
+    pub fn warm(&self, endpoint: EndpointIndex) {
+        let Some(sides) = self.sides_of.get(endpoint.position()) else { return };
+        for side in [sides.egress, sides.ingress].into_iter().filter_map(|side| self.side(side)) {
+            side.slots
+                .iter()
+                .filter_map(|slot| slot.http.as_ref())
+                .for_each(|http| http.rules.warm());
+        }
     }
 
     /// Whether a flow may pass: the source's egress and the destination's ingress must both let it.
@@ -419,11 +595,11 @@ impl Table {
         else {
             return deny(0, CauseKind::NoRule, false);
         };
-        if slot.denied.contains(peer) {
+        if self.holds(slot.denied, peer) {
             deny(number, CauseKind::Denied, true)
         } else {
-            let resolved = slot.resolved.find(peer, names);
-            if let Some(peer) = slot.inspected.find(peer, names) {
+            let resolved = self.find(slot.resolved, peer, names);
+            if let Some(peer) = self.find(slot.inspected, peer, names) {
                 // The same bytes cannot be read as HTTP and as DNS (Cilium: cannot merge conflicting L7 parsers).
                 if resolved.is_some() {
                     return deny(number, CauseKind::NoRule, false);
@@ -431,7 +607,7 @@ impl Table {
                 Answer::Inspect(by(number, CauseKind::Inspected, peer))
             } else if let Some(peer) = resolved {
                 Answer::Resolve(by(number, CauseKind::Resolved, peer))
-            } else if let Some(peer) = slot.allowed.find(peer, names) {
+            } else if let Some(peer) = self.find(slot.allowed, peer, names) {
                 Answer::Allow(by(number, CauseKind::Allowed, peer))
             } else {
                 deny(number, CauseKind::NoRule, false)
@@ -455,7 +631,7 @@ impl Table {
         self.names.find(name, &mut |place| {
             let identity =
                 usize::try_from(place).ok().and_then(|place| self.name_identities.get(place));
-            if let Some(identity) = identity.filter(|identity| side.names.contains(**identity)) {
+            if let Some(identity) = identity.filter(|identity| self.holds(side.names, **identity)) {
                 names.add(*identity);
             }
         });
@@ -472,11 +648,12 @@ impl Table {
             side.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
         let slot = slot.and_then(|slot| side.slots.get(usize::try_from(slot).ok()?));
         flow.destination.identity.is_outside()
-            && slot.is_some_and(|slot| match &slot.inspected {
+            && slot.is_some_and(|slot| match slot.inspected {
                 IdentitySet::None => false,
                 IdentitySet::All => true,
-                IdentitySet::These(set) => {
-                    set.max().is_some_and(|last| Identity::from_number(last).is_name())
+                set @ IdentitySet::These(_) => {
+                    let last = self.bitmap(set).and_then(RoaringBitmap::max);
+                    last.is_some_and(|last| Identity::from_number(last).is_name())
                 }
             })
     }
@@ -492,9 +669,8 @@ impl Table {
     /// Whether no name can be refused on a flow that [`Table::judge`] said to resolve: a rule without names allows it too.
     pub fn allows_every_query(&self, access: &DnsAccess) -> bool {
         let slot = access.grounds.egress.and_then(|at| self.slot(at.side, at.slot));
-        access.epoch == self.epoch
-            && slot
-                .is_some_and(|slot| slot.allowed.find(access.destination, &access.names).is_some())
+        let allows = |slot: &Slot| self.find(slot.allowed, access.destination, &access.names);
+        access.epoch == self.epoch && slot.and_then(allows).is_some()
     }
 
     fn egress_of(&self, endpoint: EndpointIndex) -> Option<&Side> {
@@ -513,8 +689,8 @@ impl Table {
         if let Some(dns) = &slot.dns {
             dns.names.find(name, &mut |place| {
                 let group = usize::try_from(place).ok().and_then(|place| dns.groups.get(place));
-                let peer =
-                    group.and_then(|group| group.peers.find(access.destination, &access.names));
+                let peer = group
+                    .and_then(|group| self.find(group.peers, access.destination, &access.names));
                 if let Some(peer) = peer.filter(|_| found.is_none_or(|(first, _)| place < first)) {
                     found = Some((place, peer));
                 }
@@ -524,7 +700,7 @@ impl Table {
             return DnsVerdict::Allow(Cause { kind: CauseKind::Name(place), peer, ..at });
         }
         // A rule without names for this peer allows every query on the port.
-        match slot.allowed.find(access.destination, &access.names) {
+        match self.find(slot.allowed, access.destination, &access.names) {
             Some(peer) => DnsVerdict::Allow(Cause { kind: CauseKind::Allowed, peer, ..at }),
             None => DnsVerdict::Deny(Cause { kind: CauseKind::NoRule, ..at }),
         }
@@ -588,7 +764,7 @@ impl Table {
         if let Some(http) = &slot.http {
             http.rules.find(scratch, request, &mut |place, rule| {
                 let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
-                let Some(peer) = group.and_then(|group| group.peers.find(peer, names)) else {
+                let Some(peer) = group.and_then(|group| self.find(group.peers, peer, names)) else {
                     return false;
                 };
                 if found.is_none_or(|(first, _)| place < first) {
@@ -602,14 +778,14 @@ impl Table {
             return Ok((Cause { kind: CauseKind::Http(place), peer, ..at }, report));
         }
         // A rule without HTTP for this peer allows every request on the port.
-        if let Some(peer) = slot.allowed.find(peer, names) {
+        if let Some(peer) = self.find(slot.allowed, peer, names) {
             return Ok((Cause { kind: CauseKind::Allowed, peer, ..at }, false));
         }
         Err(denied)
     }
 
     fn side(&self, side: u32) -> Option<&Side> {
-        self.sides.get(usize::try_from(side).ok()?)
+        self.sides.get(usize::try_from(side).ok()?).map(AsRef::as_ref)
     }
 
     fn slot(&self, side: u32, slot: u32) -> Option<&Slot> {
@@ -632,7 +808,7 @@ impl Table {
         let slot = self.slot(cause.side, cause.slot)?;
         slot.clauses
             .iter()
-            .find(|clause| clause.kind == wanted && clause.peers.contains(cause.peer))
+            .find(|clause| clause.kind == wanted && self.holds(clause.peers, cause.peer))
     }
 
     /// The rule that made an answer: `None` where no rule did (nothing enforced, nothing matched, the host's own access).
@@ -641,7 +817,8 @@ impl Table {
     /// Unlike judging, this looks through the rules of the port.
     pub fn rule_of(&self, cause: Cause) -> Option<RuleId> {
         if cause.kind == CauseKind::NoRequest {
-            return self.inspecting(cause).min();
+            let place = |rule: &RuleId| self.rule(*rule).map(|rule| (&rule.file, rule.line));
+            return self.inspecting(cause).min_by(|one, two| place(one).cmp(&place(two)));
         }
         let slot = self.slot(cause.side, cause.slot)?;
         let (groups, place) = match cause.kind {
@@ -650,7 +827,7 @@ impl Table {
             _ => return self.clause(cause)?.rule,
         };
         let group = groups.get(usize::try_from(place).ok()?)?;
-        let source = group.sources.iter().find(|(peers, _)| peers.contains(cause.peer));
+        let source = group.sources.iter().find(|(peers, _)| self.holds(*peers, cause.peer));
         source.map(|(_, rule)| *rule)
     }
 
@@ -660,7 +837,7 @@ impl Table {
         let clauses = slot.into_iter().flat_map(|slot| &slot.clauses);
         clauses
             .filter(move |clause| {
-                clause.kind == CauseKind::Inspected && clause.peers.contains(cause.peer)
+                clause.kind == CauseKind::Inspected && self.holds(clause.peers, cause.peer)
             })
             .filter_map(|clause| clause.rule)
     }

@@ -15,17 +15,26 @@ use crate::rule::{Direction, Protocol};
 pub struct EndpointIndex(pub(crate) u32);
 
 impl EndpointIndex {
+    pub(crate) fn of(position: usize) -> Self {
+        Self(u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
     /// Its place in [`Table::endpoints`](crate::Table::endpoints).
     pub fn position(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// A rule of a table. It means nothing in another table.
+/// A rule of a table. The next table knows it by the same number for as long as its policy stays as it is; a number that
+/// is free may be another rule's later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub(crate) u32);
 
 impl RuleId {
+    pub(crate) fn of(position: usize) -> Self {
+        Self(u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
     /// Its place in [`Table::rules`](crate::Table::rules).
     pub fn position(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)

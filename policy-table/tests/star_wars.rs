@@ -179,7 +179,7 @@ fn a_denial_and_a_request_name_the_rule_and_its_line() {
 #[test]
 fn both_replicas_stand_behind_the_service() {
     let table = table(&[]);
-    let service = &table.services()[0];
+    let service = &table.services().get(0).unwrap();
     let backends: Vec<String> = service.ports[0].backends.iter().map(ToString::to_string).collect();
     assert_eq!(backends, ["10.0.0.1:80", "10.0.0.2:80"]);
     assert_eq!(service.cluster_ips, ["10.96.0.10".parse::<IpAddr>().unwrap()]);

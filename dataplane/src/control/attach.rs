@@ -1,6 +1,6 @@
 //! Taking over an interface: its XDP program, one socket for each worker, and its place in the world.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, path::Path, sync::Arc};
 
 use xdp_redirect::{Program, ProgramError, Role};
 
@@ -45,7 +45,7 @@ pub struct Attached {
     /// The other end.
     pub neighbour: Arc<Neighbour>,
     /// The uplink's addresses that the program takes now.
-    pub taken: Vec<IpAddr>,
+    pub taken: HashSet<IpAddr>,
 }
 
 /// Takes over `interface`: returns it with the socket of each worker that has one. The home worker's socket is bound to queue 0,
@@ -90,7 +90,7 @@ pub fn attach(
         program,
         copy,
         neighbour: Arc::new(Neighbour::default()),
-        taken: Vec::new(),
+        taken: HashSet::new(),
     };
     Ok((attached, sockets))
 }

@@ -4,7 +4,7 @@ mod survey;
 mod tools;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{self, Read},
     net::IpAddr,
     os::{
@@ -28,7 +28,7 @@ use super::{
     attach::{AttachError, Attached, attach},
     journal,
     netlink::{LinkWatch, Netlink, NetlinkError},
-    policy::Policy,
+    policy::{Changed, Policy},
     preflight,
     socket::{self, Answer, Client, Request},
     watch::{DirectoryWatch, WatchError},
@@ -37,7 +37,6 @@ use crate::{
     config::{Config, PodPort, UplinkFallback},
     flow::{Flow, FlowEvent},
     hits::{HitBook, Hits},
-    names::LeaseTimes,
     umem::{
         Frame,
         kernel::{Sockets, Umem, UmemError},
@@ -136,9 +135,11 @@ pub struct Daemon {
     watch: DirectoryWatch,
     hands: Vec<Hand>,
     ports: Vec<Option<Attached>>,
-    epoch: u64,
+    /// What the workers read, and what some of them may read yet.
+    world: Arc<World>,
+    retired: Vec<Arc<World>>,
     host_addresses: Vec<IpAddr>,
-    routed: Vec<IpAddr>,
+    routed: HashSet<IpAddr>,
     started: SystemTime,
     events: Arc<ArrayQueue<FlowEvent>>,
     history: VecDeque<FlowEvent>,
@@ -186,9 +187,10 @@ impl Daemon {
             watch,
             hands,
             ports: Vec::new(),
-            epoch: 0,
+            world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
+            retired: Vec::new(),
             host_addresses,
-            routed: Vec::new(),
+            routed: HashSet::new(),
             started: SystemTime::now(),
             events,
             history: VecDeque::with_capacity(EVENT_HISTORY),
@@ -199,7 +201,7 @@ impl Daemon {
             node,
         };
         daemon.attach_all()?;
-        daemon.reload();
+        daemon.reload(&Changed::Anything);
         Ok(daemon)
     }
 
@@ -247,9 +249,11 @@ impl Daemon {
                 break;
             }
             self.watch.look(self::now());
-            if self.watch.settled(self::now()) {
-                self.reload();
+            if let Some(changed) = self.watch.settled(self::now()) {
+                self.reload(&changed);
             }
+            // A world is taken apart here and not by the worker that happens to leave it last.
+            self.retired.retain(|world| Arc::strong_count(world) > 1);
             self.remove_dead_ports();
             self.drain_events();
             self.absorb_hits();
@@ -412,8 +416,8 @@ impl Daemon {
     }
 
     /// Reads the snapshot directory and publishes what it says, or keeps the old policy and says why.
-    fn reload(&mut self) {
-        if self.policy.reload(&self.host_addresses) {
+    fn reload(&mut self, changed: &Changed) {
+        if self.policy.reload(changed, &self.host_addresses) {
             let status = self.policy.status();
             journal::say(format_args!(
                 "policy epoch {}: {} policies",
@@ -429,18 +433,20 @@ impl Daemon {
 
     /// Makes a new world of the policy and the ports and hands it to every worker.
     fn publish(&mut self) {
-        self.epoch += 1;
         let table = self.policy.table().cloned();
         let views =
             self.ports.iter().map(|port| port.as_ref().map(|port| self.view(port))).collect();
         let gateways =
             self.config.host.iter().flat_map(|host| host.gateways().collect::<Vec<_>>()).collect();
-        let world = Arc::new(World::new(self.epoch, table, views, gateways));
+        let world = Arc::new(self.world.next(table, views, gateways));
+        // Before the workers see it: none of them builds an automaton in the middle of packets.
+        world.warm();
         for hand in &self.hands {
             hand.tell(Command::World(Arc::clone(&world)));
         }
         self.set_routes(&world);
         self.set_taken_addresses(&world);
+        self.retired.push(std::mem::replace(&mut self.world, world));
     }
 
     fn view(&self, port: &Attached) -> PortView {
@@ -466,7 +472,7 @@ impl Daemon {
             return;
         };
         let Ok(interface) = self.netlink.interface(&host) else { return };
-        let wanted: Vec<IpAddr> = world.addresses();
+        let wanted: HashSet<IpAddr> = world.addresses().into_iter().collect();
         for &address in wanted.iter().filter(|address| !self.routed.contains(address)) {
             if let Err(error) = self.netlink.add_route(address, interface.index) {
                 journal::say(format_args!("host port: {error}"));
@@ -482,7 +488,7 @@ impl Daemon {
 
     /// Addresses that the uplink's program takes: the same.
     fn set_taken_addresses(&mut self, world: &World) {
-        let wanted = world.addresses();
+        let wanted: HashSet<IpAddr> = world.addresses().into_iter().collect();
         for port in self.ports.iter_mut().flatten().filter(|port| port.kind == PortKind::Uplink) {
             let taken = std::mem::take(&mut port.taken);
             let outcome = wanted
@@ -614,9 +620,13 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let leases = LeaseTimes { at_least: config.dns.min_ttl_s, grace: config.dns.grace_s };
+        let settings = crate::worker::Settings {
+            limits: config.inspect.limits(),
+            budgets: config.budgets,
+            leases: config.dns.leases(),
+        };
         let pool = pool::Pool::new(Arc::clone(reserve));
-        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), leases);
+        let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), settings);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let unpinned = Arc::clone(&pinned);
         let thread = spawn_pinned(

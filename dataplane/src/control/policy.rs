@@ -1,22 +1,33 @@
-//! The policy in force: reads the snapshot directory, compiles it, and keeps the last good table when a new one is refused.
+//! The policy in force: reads what changed in the snapshot directory, compiles that, and keeps the last good table when a new
+//! snapshot is refused.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, ffi::OsString, net::IpAddr, sync::Arc};
 
-use policy_table::{Identities, Settings, Snapshot, Table};
+use policy_table::{
+    Compiler, Directory, Refusals, Settings, Snapshot, Table, Update, snapshot::Object,
+};
 
 use super::status::PolicyStatus;
 use crate::config::{Config, Enforcement};
 
+/// What may be another since the directory was read last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Nobody knows.
+    Anything,
+    /// These files.
+    Files(BTreeSet<OsString>),
+}
+
 /// The policy in force and what became of the newest snapshot.
 #[derive(Debug)]
 pub struct Policy {
-    directory: PathBuf,
+    directory: Directory,
     enforcement: Enforcement,
-    identities: Identities,
-    /// The last snapshot that was good.
-    snapshot: Option<Snapshot>,
+    compiler: Compiler,
     table: Option<Arc<Table>>,
     epoch: u64,
+    policies: usize,
     refused: Vec<String>,
     notices: Vec<String>,
 }
@@ -25,41 +36,47 @@ impl Policy {
     /// No policy yet: endpoints are not ready, nothing passes.
     pub fn new(config: &Config) -> Self {
         Self {
-            directory: config.snapshot.clone(),
+            directory: Directory::new(&config.snapshot),
             enforcement: config.enforcement,
-            identities: Identities::default(),
-            snapshot: None,
+            compiler: Compiler::default(),
             table: None,
             epoch: 0,
+            policies: 0,
             refused: Vec::new(),
             notices: Vec::new(),
         }
     }
 
-    /// Reads the directory. True if it was good; otherwise the table in force stays and the reasons are kept.
-    pub fn reload(&mut self, host_addresses: &[IpAddr]) -> bool {
-        match Snapshot::load(&self.directory) {
-            Ok(loaded) => {
+    /// Reads what changed. True if all is good; otherwise the table in force stays and the reasons are kept.
+    pub fn reload(&mut self, changed: &Changed, host_addresses: &[IpAddr]) -> bool {
+        let read = match changed {
+            Changed::Anything => self.directory.read(),
+            Changed::Files(names) => {
+                self.directory.read_files(names.iter().map(OsString::as_os_str))
+            }
+        };
+        match read {
+            Ok(update) => {
                 self.refused.clear();
-                self.notices = loaded.notices.iter().map(ToString::to_string).collect();
-                self.snapshot = Some(loaded.snapshot);
-                self.compile(host_addresses);
+                self.notices = self.directory.notices().iter().map(ToString::to_string).collect();
+                self.apply(&update, host_addresses);
                 true
             }
-            Err(refusals) => {
-                self.refused = refusals.0.iter().map(ToString::to_string).collect();
+            Err(Refusals(refusals)) => {
+                self.refused = refusals.iter().map(ToString::to_string).collect();
                 false
             }
         }
     }
 
-    /// Compiles the last good snapshot again, because the node's addresses changed.
-    pub fn compile(&mut self, host_addresses: &[IpAddr]) {
-        let settings = self.settings(host_addresses);
-        let Some(snapshot) = &self.snapshot else { return };
+    fn apply(&mut self, update: &Update, host_addresses: &[IpAddr]) {
+        let policies = |objects: &[Object]| {
+            objects.iter().filter(|object| matches!(object, Object::Policy(_))).count()
+        };
+        self.policies = self.policies + policies(&update.come) - policies(&update.gone);
         self.epoch += 1;
-        self.table =
-            Some(Arc::new(Table::compile(snapshot, &settings, &mut self.identities, self.epoch)));
+        self.compiler.set(self.settings(host_addresses));
+        self.table = Some(Arc::new(self.compiler.apply(update, self.epoch)));
     }
 
     /// What tables are compiled with besides the snapshot.
@@ -72,9 +89,10 @@ impl Policy {
         Settings { enforcement, host_addresses: host_addresses.to_vec() }
     }
 
-    /// The snapshot in force and the table made of it.
-    pub fn in_force(&self) -> Option<(&Snapshot, &Arc<Table>)> {
-        Some((self.snapshot.as_ref()?, self.table.as_ref()?))
+    /// The snapshot in force, put together for whoever asks, and the table made of it.
+    pub fn in_force(&self) -> Option<(Snapshot, &Arc<Table>)> {
+        let table = self.table.as_ref()?;
+        Some((self.directory.snapshot(), table))
     }
 
     /// The table in force; none until a first snapshot was good.
@@ -97,7 +115,7 @@ impl Policy {
                 Enforcement::Never => "never",
             }
             .to_owned(),
-            policies: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.policies.len()),
+            policies: self.policies,
             services: self.table.as_ref().map_or(0, |table| table.services().len()),
             refused: self.refused.clone(),
             notices: self.notices.clone(),

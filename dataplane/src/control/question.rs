@@ -231,7 +231,7 @@ fn service_named<'t>(table: &'t Table, party: &str) -> Option<&'t Service> {
         return None;
     }
     let named = |service: &&Service| service.namespace == namespace && service.name == name;
-    table.services().iter().find(named)
+    table.services().iter().map(AsRef::as_ref).find(named)
 }
 
 /// Where a service's port leads.
@@ -265,7 +265,10 @@ fn addresses(snapshot: &Snapshot, option: &str, party: &str) -> Result<Vec<IpAdd
         return Ok(vec![address]);
     }
     let (namespace, name) = split(party);
-    let of_namespace = || snapshot.pods.iter().filter(|pod| pod.namespace == namespace);
+    let of_namespace = || {
+        let pods = snapshot.pods.iter().map(AsRef::as_ref);
+        pods.filter(|pod: &&Pod| pod.namespace == namespace)
+    };
     let workload = format!("{}-", name.trim_end_matches('-'));
     let mut found: Vec<&Pod> = of_namespace().filter(|pod| pod.name == name).collect();
     if found.is_empty() {

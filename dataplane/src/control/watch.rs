@@ -1,15 +1,23 @@
-//! The snapshot directory, watched: says when it has changed and been quiet for a moment.
+//! The snapshot directory, watched: says what has changed in it, once that has been quiet for a moment.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     os::fd::{AsFd, AsRawFd, RawFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use policy_table::Directory;
 
-/// Quiet time after the last change: an editor or `kubectl` writes several files in a row.
-const QUIET: Duration = Duration::from_millis(30);
+use super::policy::Changed;
+
+/// Quiet time after a file came to its end: `kubectl` and editors write several in a row.
+const QUIET: Duration = Duration::from_millis(3);
+
+/// Quiet time after a file came to be: who makes one is about to write it.
+const BEGUN: Duration = Duration::from_millis(30);
 
 /// Longest wait for quiet: a directory that never rests is read anyway.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -26,7 +34,16 @@ pub struct WatchError {
 #[derive(Debug)]
 pub struct DirectoryWatch {
     inotify: Inotify,
-    changed: Option<(Instant, Instant)>,
+    changed: Option<Burst>,
+}
+
+/// Changes that have not settled yet.
+#[derive(Debug)]
+struct Burst {
+    first: Instant,
+    /// When it will have been quiet for long enough.
+    quiet: Instant,
+    changed: Changed,
 }
 
 impl DirectoryWatch {
@@ -52,25 +69,44 @@ impl DirectoryWatch {
 
     /// Takes note of changes up to `now`.
     pub fn look(&mut self, now: Instant) {
-        while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {
-            let first = self.changed.map_or(now, |(first, _)| first);
-            self.changed = Some((first, now));
+        while let Ok(events) = self.inotify.read_events() {
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                let begun = event.mask == AddWatchFlags::IN_CREATE;
+                self.note(event.name, if begun { BEGUN } else { QUIET }, now);
+            }
+        }
+    }
+
+    fn note(&mut self, name: Option<OsString>, quiet: Duration, now: Instant) {
+        let burst = self.changed.get_or_insert_with(|| Burst {
+            first: now,
+            quiet: now,
+            changed: Changed::Files(BTreeSet::new()),
+        });
+        burst.quiet = now + quiet;
+        // What is not a file of a snapshot may be what such files lead to: `..data` of a mounted ConfigMap.
+        let name = name.filter(|name| Directory::holds(Path::new(name)));
+        match (&mut burst.changed, name) {
+            (Changed::Files(names), Some(name)) => {
+                names.insert(name);
+            }
+            (changed, _) => *changed = Changed::Anything,
         }
     }
 
     /// How long until [`DirectoryWatch::settled`] should be asked again; none if nothing has changed.
     pub fn due(&self, now: Instant) -> Option<Duration> {
-        let (first, last) = self.changed?;
-        Some((last + QUIET).min(first + PATIENCE).saturating_duration_since(now))
+        let burst = self.changed.as_ref()?;
+        Some(burst.quiet.min(burst.first + PATIENCE).saturating_duration_since(now))
     }
 
-    /// Whether a change has settled; says so once.
-    pub fn settled(&mut self, now: Instant) -> bool {
-        let settled = self.due(now).is_some_and(|due| due.is_zero());
-        if settled {
-            self.changed = None;
-        }
-        settled
+    /// What has changed, once it has settled; says so once.
+    pub fn settled(&mut self, now: Instant) -> Option<Changed> {
+        self.due(now).filter(Duration::is_zero)?;
+        self.changed.take().map(|burst| burst.changed)
     }
 }
 
@@ -88,9 +124,10 @@ mod tests {
         assert_eq!(watch.due(now), None);
         std::fs::write(directory.path().join("a.yaml"), "x").unwrap();
         watch.look(now);
-        assert!(!watch.settled(now));
-        assert!(watch.settled(now + QUIET));
-        assert!(!watch.settled(now + QUIET));
+        assert_eq!(watch.settled(now), None);
+        let files = Changed::Files(BTreeSet::from(["a.yaml".into()]));
+        assert_eq!(watch.settled(now + QUIET), Some(files));
+        assert_eq!(watch.settled(now + QUIET), None);
     }
 
     #[test]
@@ -102,13 +139,28 @@ mod tests {
         loop {
             std::fs::write(directory.path().join("a.yaml"), "x").unwrap();
             watch.look(now);
-            if watch.settled(now) {
+            if watch.settled(now).is_some() {
                 break;
             }
             now += QUIET / 2;
             assert!(now <= start + 2 * PATIENCE);
         }
         assert!(now >= start + PATIENCE);
+    }
+
+    #[test]
+    fn what_is_no_file_of_a_snapshot_may_mean_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = DirectoryWatch::open(directory.path()).unwrap();
+        let now = Instant::now();
+        std::os::unix::fs::symlink("/somewhere", directory.path().join("..data")).unwrap();
+        watch.look(now);
+        assert_eq!(
+            watch.settled(now + QUIET),
+            None,
+            "a file that came to be is about to be written"
+        );
+        assert_eq!(watch.settled(now + BEGUN), Some(Changed::Anything));
     }
 
     #[test]

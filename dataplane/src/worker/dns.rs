@@ -193,7 +193,7 @@ impl<P: Port> Worker<P> {
     ) -> Result<(), Verdict> {
         let answer = dns::read_answer(message)
             .map_err(|_malformed| Verdict::Drop(DropReason::DnsMalformed))?;
-        let times = self.lease_times;
+        let times = self.settings.leases;
         let Some(names) = self.pod_names(telling.port) else {
             return Err(Verdict::Drop(DropReason::DnsUnsolicited));
         };

@@ -59,6 +59,11 @@ pub enum Verdict {
         /// What the quoted packet's sender knows of it.
         quoted: Quoted,
     },
+    /// Keep it until its packet is whole, which is judged then.
+    Gather {
+        /// As in [`Verdict::HandOn`].
+        settled: bool,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -119,7 +124,7 @@ impl<P: Port> Worker<P> {
             return self.judge_icmp_error(world, port, headers, error);
         }
         match headers.transport {
-            Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
+            Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match headers.flow_tuple() {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
@@ -374,7 +379,7 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         self.count_grounds(access);
         match self.connections.insert(connection, now) {
-            Some(id) => {
+            Ok(id) => {
                 let found = Found { id, direction: Direction::Original };
                 match access {
                     Access::Inspect(_) => return Verdict::Inspect(found),
@@ -386,7 +391,7 @@ impl<P: Port> Worker<P> {
                 let verdict = forward(world, port, headers, tuple, wanted);
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
             }
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -495,8 +500,8 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(direction);
         self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod carry_out;
 pub mod clock;
 pub mod dns;
+mod fragments;
 pub mod handoff;
 pub mod judge;
 mod linear;
@@ -30,7 +31,8 @@ use parser::headers::Headers;
 use policy_table::HttpScratch;
 
 use crate::{
-    connection::{self, ConnectionId, Connections},
+    budgets::Budgets,
+    connection::{ConnectionId, Connections},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
@@ -104,7 +106,7 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address.
+    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
     /// Connections.
     pub connections: usize,
@@ -112,6 +114,8 @@ pub struct Report {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
 }
 
 /// How things are with a worker's sockets on one port.
@@ -143,6 +147,17 @@ pub struct Reporting {
     pub hits: Sender<Hits>,
 }
 
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What one inspected connection may use, and which rules of the grammar are widened.
+    pub limits: inspect::Limits,
+    /// What the worker may use in all, and one endpoint of it.
+    pub budgets: Budgets,
+    /// How long what DNS told a pod may be used.
+    pub leases: LeaseTimes,
+}
+
 /// Whether a turn had work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -164,9 +179,10 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
-    limits: inspect::Limits,
+    settings: Settings,
     scratch: HttpScratch,
     outbox: stream::Outbox,
     linear: linear::Linear,
@@ -177,11 +193,9 @@ pub struct Worker<P> {
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::Budget,
     drop_budget: carry_out::Budget,
     /// What DNS told the pods that this worker is the home of, by port.
     names: Vec<Option<Box<PodNames>>>,
-    lease_times: LeaseTimes,
 }
 
 impl<P: Port> Worker<P> {
@@ -192,7 +206,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
-        lease_times: LeaseTimes,
+        settings: Settings,
     ) -> Self {
         Self {
             id,
@@ -202,9 +216,10 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
-            connections: Connections::new(connection::table::CAPACITY),
+            connections: Connections::new(settings.budgets),
+            fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
-            limits: inspect::Limits::default(),
+            settings,
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
             linear: linear::Linear::default(),
@@ -214,10 +229,8 @@ impl<P: Port> Worker<P> {
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::Budget::default(),
             drop_budget: carry_out::Budget::default(),
             names: Vec::new(),
-            lease_times,
         }
     }
 
@@ -279,6 +292,7 @@ impl<P: Port> Worker<P> {
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
         self.expire_waiting();
+        self.expire_fragments(now);
         self.flush();
         progress
     }
@@ -332,6 +346,7 @@ impl<P: Port> Worker<P> {
                     self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
+                self.forget_fragments();
                 if let Some((sockets, fd)) = self.ports.remove(port) {
                     if let Some(fd) = fd {
                         let _unwatched = rest.unwatch(fd);
@@ -368,10 +383,11 @@ impl<P: Port> Worker<P> {
             counters: self.counters.clone(),
             ports: self.ports.report(),
             free: self.pool.free(),
-            waiting: self.ports.waiting(),
+            waiting: self.ports.waiting() + self.fragments.waiting(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
+            held_bytes: self.connections.held(),
         }
     }
 
@@ -386,6 +402,7 @@ impl<P: Port> Worker<P> {
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);
         }
+        self.forget_fragments();
         self.pool.retire();
     }
 

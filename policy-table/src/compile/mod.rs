@@ -1,42 +1,43 @@
-//! A snapshot becomes a table.
+//! A snapshot becomes a table, and a change of it the next table.
 //!
 //! ```text
-//! 1 census   who there is: pods, nodes, prefixes of policies ─ identities, addresses
-//! 2 select   each distinct selector once, through an index of labels ─ sets of identities
-//! 3 gather   the rules that select each endpoint; endpoints under the same rules share one Side
-//! 4 sweep    per protocol, over the borders of port ranges ─ slots, shared where the same clauses hold
+//! 1 census    pods, nodes, named prefixes ─ endpoints, addresses, identities that are born or die
+//! 2 rules     policies ─ which rules select which identity
+//! 3 peers     each distinct peer once ─ atoms; unions of atoms ─ the bitmaps that slots refer to by number
+//! 4 sides     endpoints under the same rules share one; only those whose rules changed are made anew
+//! 5 sweep     per protocol, over the borders of port ranges ─ slots, shared where the same clauses hold
 //! ```
-//! Arrives: a [`Snapshot`]. Leaves: a [`Table`] that answers as `oracle.rs` does, which the property tests compare.
-//! Invariant: an identity nobody could name is in no set but `All`.
+//! Arrives: a [`Update`]; the first one is everything. Leaves: a [`Table`] that answers as `oracle.rs` does, which the
+//! property tests compare. It shares with the table before all that did not change, so a change costs what depends on it.
+//! Invariants: an identity nobody could name is in no set but `All`; a table that has left is never changed.
 
 mod census;
-pub(crate) mod select;
+pub(crate) mod index;
+mod objects;
+mod peers;
+mod rules;
 mod services;
+mod sets;
+mod sides;
 mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use roaring::RoaringBitmap;
-
-use crate::http::HttpRules;
-use crate::identity::{Identities, Identity};
-use crate::names::NameIndex;
-use crate::rule::name::NamePattern;
-use crate::rule::{
-    Clause, Direction, Effect, HttpRule, L7, Peer, Peers, PortProtocol, PortSpec, Ports, Protocol,
-    Rule, RuleOrigin,
-};
-use crate::selector::Selector;
-use crate::snapshot::{self, Snapshot};
-use crate::table::{
-    CLASSES, Endpoint, Enforcement, IdentitySet, PortMap, Settings, Side, Sides, Table,
-};
-use crate::verdict::{CauseKind, EndpointIndex, MatchType, RuleId};
-use census::Census;
-use select::LabelIndex;
-use sweep::{Entry, these};
+use crate::identity::Identities;
+use crate::rule::{Direction, Entity, Peer, Policy};
+use crate::snapshot::{Object, Pod, Snapshot, Update};
+use crate::table::{Settings, Sides, Table};
+use crate::verdict::EndpointIndex;
+use census::{Births, Census, Surroundings};
+use index::LabelIndex;
+use objects::Objects;
+use peers::{Cluster, Peers};
+use rules::Rules;
+use services::Services;
+use sets::Sets;
+use sides::{SidesOf, Workshop};
+pub(crate) use sweep::pages;
 
 impl Table {
     /// Compiles a snapshot. `identities` must live as long as the daemon, so that numbers stay.
@@ -46,334 +47,373 @@ impl Table {
         identities: &mut Identities,
         epoch: u64,
     ) -> Self {
-        let census = Census::take(snapshot, settings, identities);
-        let mut compiler = Compiler {
-            snapshot,
-            settings,
-            census: &census,
-            index: LabelIndex::new(&census.records),
-            peers: HashMap::new(),
-            rules: Vec::new(),
-            sides: Vec::new(),
-            shared: HashMap::new(),
-            automata: HashMap::new(),
-            indexes: HashMap::new(),
-        };
-        let (endpoints, sides_of) = compiler.endpoints();
-        let Compiler { rules, sides, .. } = compiler;
-        let mut by_address = HashMap::new();
-        let mut by_name = HashMap::new();
-        for (endpoint, index) in endpoints.iter().zip((0_u32..).map(EndpointIndex)) {
-            by_address.extend(endpoint.addresses.iter().map(|address| (*address, index)));
-            by_name.insert((endpoint.namespace.clone(), endpoint.name.clone()), index);
-        }
-        let services =
-            snapshot.services.iter().map(|service| services::resolve(snapshot, service)).collect();
-        let Census { records, prefixes, names, .. } = census;
-        let (patterns, name_identities) = names.into_iter().unzip();
-        Self {
-            epoch,
-            endpoints,
-            sides_of,
-            by_address,
-            by_name,
-            prefixes,
-            identities: records,
-            services,
-            sides,
-            rules,
-            names: NameIndex::new(patterns),
-            name_identities,
-        }
+        let mut compiler =
+            Compiler { identities: std::mem::take(identities), ..Compiler::default() };
+        compiler.set(settings.clone());
+        let change = Update { gone: Vec::new(), come: snapshot.objects() };
+        let table = compiler.apply(&change, epoch);
+        *identities = compiler.identities;
+        table
     }
 }
 
-/// What makes two endpoints' sides the same.
-type SideKey = (Direction, Vec<u32>, Vec<snapshot::ContainerPort>);
+/// The addresses that serve the Kubernetes API.
+pub(crate) fn api_servers(snapshot: &Snapshot) -> BTreeSet<std::net::IpAddr> {
+    let mut objects = Objects::default();
+    snapshot.slices.iter().cloned().map(Object::Slice).for_each(|slice| objects.insert(&slice));
+    objects.api_servers()
+}
 
-struct Compiler<'s> {
-    snapshot: &'s Snapshot,
-    settings: &'s Settings,
-    census: &'s Census,
+/// Compiles again and again, each time only what changed.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    /// They outlive everything else, so that numbers stay.
+    identities: Identities,
+    objects: Objects,
+    settings: Settings,
+    around: Option<Surroundings>,
+    state: State,
+}
+
+/// What follows from the objects.
+#[derive(Debug, Default)]
+struct State {
+    /// The table as it is to be.
+    table: Table,
+    census: Census,
     index: LabelIndex,
-    peers: HashMap<Peer, RoaringBitmap>,
-    rules: Vec<RuleOrigin>,
-    sides: Vec<Side>,
-    shared: HashMap<SideKey, u32>,
-    automata: HashMap<Vec<HttpRule>, Arc<HttpRules>>,
-    indexes: HashMap<Vec<NamePattern>, Arc<NameIndex>>,
+    peers: Peers,
+    sets: Sets,
+    rules: Rules,
+    sides: SidesOf,
+    services: Services,
 }
 
-/// A rule with the numbers of its clauses: ingress first, then egress.
-struct Numbered<'s> {
-    rule: &'s Rule,
-    first_ingress: u32,
-    first_egress: u32,
-}
-
-impl Compiler<'_> {
-    fn endpoints(&mut self) -> (Vec<Endpoint>, Vec<Sides>) {
-        let snapshot = self.snapshot;
-        let mut numbered = Vec::new();
-        for policy in &snapshot.policies {
-            for rule in &policy.rules {
-                let next = |rules: &Vec<RuleOrigin>| u32::try_from(rules.len()).unwrap_or(u32::MAX);
-                let first_ingress = next(&self.rules);
-                self.rules
-                    .extend(rule.ingress.clauses.iter().map(|clause| policy.origin_of(clause)));
-                let first_egress = next(&self.rules);
-                self.rules
-                    .extend(rule.egress.clauses.iter().map(|clause| policy.origin_of(clause)));
-                numbered.push(Numbered { rule, first_ingress, first_egress });
-            }
-        }
-        // Which rules select which identity.
-        let mut selected: HashMap<u32, Vec<u32>> = HashMap::new();
-        let mut subjects: HashMap<&Selector, RoaringBitmap> = HashMap::new();
-        for (entry, place) in numbered.iter().zip(0_u32..) {
-            let subject = &entry.rule.subject;
-            for identity in
-                subjects.entry(subject).or_insert_with(|| self.index.select(subject)).iter()
-            {
-                selected.entry(identity).or_default().push(place);
-            }
-        }
-        let mut endpoints = Vec::new();
-        let mut sides_of = Vec::new();
-        for (place, (identity, labels)) in &self.census.pods {
-            let Some(pod) = snapshot.pods.get(*place) else { continue };
-            let rules = selected.get(&identity.number()).map(Vec::as_slice).unwrap_or_default();
-            let [ingress, egress] = [Direction::Ingress, Direction::Egress]
-                .map(|direction| self.side(direction, rules, &numbered, &pod.ports));
-            let enforced = |side: u32| {
-                usize::try_from(side)
-                    .ok()
-                    .and_then(|side| self.sides.get(side))
-                    .is_none_or(|side| side.enforced)
-            };
-            endpoints.push(Endpoint {
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-                addresses: pod.addresses.clone(),
-                identity: *identity,
-                labels: Arc::clone(labels),
-                ingress_enforced: enforced(ingress),
-                egress_enforced: enforced(egress),
-                node: pod.node.clone(),
-                ports: pod.ports.clone(),
-            });
-            sides_of.push(Sides { egress, ingress });
-        }
-        (endpoints, sides_of)
+impl Compiler {
+    /// The settings from the next [`Compiler::apply`] on; other ones than before are compiled from scratch.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
-    /// The side of an endpoint under these rules, made once for all that share it.
-    fn side(
-        &mut self,
-        direction: Direction,
-        rules: &[u32],
-        numbered: &[Numbered<'_>],
-        ports: &[snapshot::ContainerPort],
-    ) -> u32 {
-        let speaks = |place: &u32| {
-            let entry = usize::try_from(*place).ok().and_then(|place| numbered.get(place));
-            entry.is_some_and(|entry| !entry.rule.section(direction).clauses.is_empty())
+    /// Takes a change and returns the table of what is now.
+    pub fn apply(&mut self, change: &Update, epoch: u64) -> Table {
+        for object in &change.gone {
+            self.objects.remove(object);
+        }
+        for object in &change.come {
+            self.objects.insert(object);
+        }
+        let around = Surroundings {
+            settings: self.settings.clone(),
+            families: self.objects.families(),
+            api: self.objects.api_servers(),
         };
-        let rules: Vec<u32> = rules.iter().copied().filter(speaks).collect();
-        let of_rules: Vec<&Numbered<'_>> =
-            rules.iter().filter_map(|place| numbered.get(usize::try_from(*place).ok()?)).collect();
-        // Names of ports count for ingress only where a rule uses one.
-        let names = direction == Direction::Ingress
-            && of_rules.iter().any(|entry| uses_names(entry.rule, direction));
-        let mut own: Vec<snapshot::ContainerPort> = if names {
-            ports.iter().filter(|port| port.name.is_some()).cloned().collect()
+        let Self { identities, objects, state, .. } = self;
+        if self.around.as_ref() == Some(&around) {
+            state.update(change, &around, objects, identities);
         } else {
-            Vec::new()
-        };
-        own.sort();
-        let key = (direction, rules, own);
-        if let Some(side) = self.shared.get(&key) {
-            return *side;
-        }
-        let side = self.build(direction, &of_rules, &key.2);
-        let number = u32::try_from(self.sides.len()).unwrap_or(u32::MAX);
-        self.sides.push(side);
-        self.shared.insert(key, number);
-        number
-    }
-
-    fn build(
-        &mut self,
-        direction: Direction,
-        rules: &[&Numbered<'_>],
-        ports: &[snapshot::ContainerPort],
-    ) -> Side {
-        let default_deny = rules.iter().any(|entry| entry.rule.section(direction).default_deny);
-        let (enforced, default_allow) = match self.settings.enforcement {
-            Enforcement::Never => (false, false),
-            Enforcement::Always => (true, false),
-            Enforcement::Default => (!rules.is_empty(), !default_deny),
-        };
-        if !enforced {
-            let maps = std::array::from_fn(|_| PortMap::Uniform(0));
-            return Side { enforced, maps, slots: Vec::new(), names: IdentitySet::None };
-        }
-        let mut entries = Vec::new();
-        for entry in rules {
-            let section = entry.rule.section(direction);
-            let first = match direction {
-                Direction::Ingress => entry.first_ingress,
-                Direction::Egress => entry.first_egress,
+            let all;
+            let everything = if self.around.is_none() {
+                change
+            } else {
+                all = Update { gone: Vec::new(), come: objects.all() };
+                &all
             };
-            for (clause, number) in section.clauses.iter().zip(first..) {
-                self.entries(
-                    direction,
-                    clause,
-                    RuleId(number),
-                    !section.default_deny,
-                    ports,
-                    &mut entries,
-                );
-            }
+            *state = State::default();
+            state.begin(&around, objects);
+            state.update(everything, &around, objects, identities);
+            self.around = Some(around);
         }
-        let implied = |peers, matched| Entry {
-            peers,
-            kind: CauseKind::Allowed,
-            rule: None,
-            l7: L7::Anything,
-            watches: false,
-            ports: None,
-            matched,
-        };
-        if direction == Direction::Ingress {
-            entries.push(implied(these([Identity::HOST]), MatchType::L3Only));
-        }
-        if default_allow {
-            entries.push(implied(IdentitySet::All, MatchType::All));
-        }
-        self.sweep(entries)
+        let mut table = self.state.table.clone();
+        table.epoch = epoch;
+        table
+    }
+}
+
+impl State {
+    /// The identities and peers that are always there.
+    fn begin(&mut self, around: &Surroundings, objects: &Objects) {
+        let births = self.census.reserved(around, &mut self.table);
+        self.spread(&births, around, objects);
+        let host = Peer::Entity(Entity::Host);
+        self.peers.name(&host, objects, &mut self.sets);
+        self.fill(&host, around, objects);
     }
 
-    /// What a clause says, port by port.
-    fn entries(
+    fn update(
         &mut self,
-        direction: Direction,
-        clause: &Clause,
-        rule: RuleId,
-        watches: bool,
-        subject_ports: &[snapshot::ContainerPort],
-        into: &mut Vec<Entry>,
+        change: &Update,
+        around: &Surroundings,
+        objects: &Objects,
+        identities: &mut Identities,
     ) {
-        let peers = match &clause.peers {
-            Peers::Nobody => return,
-            Peers::Anyone => IdentitySet::All,
-            Peers::AnyOf(peers) => self.union(peers),
-        };
-        let anyone = matches!(peers, IdentitySet::All);
-        let plain = match clause.effect {
-            Effect::Allow => CauseKind::Allowed,
-            Effect::Deny => CauseKind::Denied,
-        };
-        let matched = |port: bool, every: bool| match (anyone, port, every) {
-            (true, false, _) => MatchType::All,
-            (false, false, _) => MatchType::L3Only,
-            (true, true, true) => MatchType::ProtoOnly,
-            (false, true, true) => MatchType::L3Proto,
-            (true, true, false) => MatchType::L4Only,
-            (false, true, false) => MatchType::L3L4,
-        };
-        let rules = match &clause.ports {
-            Ports::Nothing => return,
-            Ports::All => {
-                let (kind, matched) = (plain, matched(false, false));
-                into.push(Entry {
-                    peers,
-                    kind,
-                    rule: Some(rule),
-                    l7: L7::Anything,
-                    watches: false,
-                    ports: None,
-                    matched,
-                });
-                return;
+        let scratch = change.gone.is_empty() && self.table.endpoints.is_empty();
+        let changed = Changed::of(change, objects, &self.table);
+        // 1 Who there is.
+        let mut ports = BTreeSet::new();
+        for pod in &changed.pods_gone {
+            self.remove_pod(pod, &mut ports);
+        }
+        let mut fresh = Vec::new();
+        for pod in &changed.pods_come {
+            fresh.extend(self.add_pod(pod, objects, identities, &mut ports));
+        }
+        for object in &change.gone {
+            if let Object::Node(node) = object {
+                self.census.node(node, false);
             }
-            Ports::AnyOf(rules) => rules,
-        };
-        for port in rules {
-            let covered = |own: PortProtocol| {
-                CLASSES.map(|class| class.is_some_and(|protocol| own.covers(protocol)))
-            };
-            let kind = match port.l7 {
-                L7::Anything => plain,
-                L7::Http(_) => CauseKind::Inspected,
-                L7::Dns(_) => CauseKind::Resolved,
-            };
-            let mut push =
-                |peers: IdentitySet, classes: [bool; 6], first: u16, last: u16, every: bool| {
-                    into.push(Entry {
-                        peers,
-                        kind,
-                        rule: Some(rule),
-                        l7: port.l7.clone(),
-                        watches,
-                        ports: Some((classes, first, last)),
-                        matched: matched(true, every),
-                    });
-                };
-            match &port.port {
-                PortSpec::Every => push(peers.clone(), covered(port.protocol), 0, u16::MAX, true),
-                PortSpec::Range(first, last) => {
-                    push(peers.clone(), covered(port.protocol), *first, *last, false)
+        }
+        for object in &change.come {
+            if let Object::Node(node) = object {
+                self.census.node(node, true);
+            }
+        }
+        // 2 What policies name: prefixes are born before the peers that hold them are filled. What comes is named before
+        // what goes is unnamed, so that a peer in both stays.
+        let index = &self.index;
+        let gone: Vec<Arc<Policy>> = changed
+            .policies_gone
+            .iter()
+            .filter_map(|policy| self.rules.remove(policy, index))
+            .collect();
+        let mut named = Vec::new();
+        for peer in changed.policies_come.iter().flat_map(|policy| rules::peers_of(policy)) {
+            if let Some(prefixes) = self.peers.name(peer, objects, &mut self.sets) {
+                self.census.name_prefixes(prefixes, true);
+                if let Peer::Name(pattern) = peer {
+                    self.census.name_pattern(pattern, true, identities);
                 }
-                PortSpec::Named(name) => {
-                    let resolved = match direction {
-                        Direction::Ingress => own_ports(name, subject_ports)
-                            .map(|port| (port.protocol, port.port, peers.clone()))
-                            .collect(),
-                        Direction::Egress => self.peer_ports(name, &peers),
-                    };
-                    for (protocol, number, peers) in resolved {
-                        if port.protocol.covers(protocol) {
-                            let classes = CLASSES.map(|class| class == Some(protocol));
-                            push(peers, classes, number, number, false);
-                        }
+                named.push(peer.clone());
+            }
+        }
+        let mut unnamed = Vec::new();
+        for peer in gone.iter().flat_map(|policy| rules::peers_of(policy)) {
+            if let Some(prefixes) = self.peers.unname(peer) {
+                self.census.name_prefixes(prefixes, false);
+                if let Peer::Name(pattern) = peer {
+                    self.census.name_pattern(pattern, false, identities);
+                }
+                unnamed.push(peer.clone());
+            }
+        }
+        if changed.derived {
+            self.peers.derive_prefixes(objects, |prefixes, come| {
+                self.census.name_prefixes(prefixes, come);
+            });
+        }
+        let births = self.census.settle(around, identities, &mut self.table);
+        self.spread(&births, around, objects);
+        for peer in &named {
+            self.fill(peer, around, objects);
+        }
+        if changed.derived {
+            let cluster = cluster(&self.index, &self.census, around, objects);
+            self.peers.derive(cluster, &mut self.sets);
+        }
+        self.peers.settle_holders(&mut self.sets);
+        for policy in &changed.policies_come {
+            self.rules.add(policy, &self.index, &mut self.table.rules);
+        }
+        self.sets.settle(&mut self.table.sets);
+        // 3 What holds for whom.
+        self.reside(fresh, &ports, around);
+        for peer in &unnamed {
+            self.peers.forget(peer, &mut self.sets);
+        }
+        // 4 What stands behind services.
+        for (namespace, name) in &changed.services {
+            self.services.touch(namespace, name);
+        }
+        if !scratch {
+            for pod in changed.pods_gone.iter().chain(&changed.pods_come) {
+                self.services.touch_pod(pod, objects);
+            }
+        }
+        self.services.settle(objects, &mut self.table.services);
+    }
+
+    fn remove_pod(&mut self, pod: &Pod, ports: &mut BTreeSet<String>) {
+        if pod.host_network {
+            return self.census.shared_addresses(&pod.addresses, false);
+        }
+        let Some((endpoint, sides)) = self.census.remove_pod(pod, &mut self.table) else { return };
+        self.sides.leave(sides.ingress);
+        self.sides.leave(sides.egress);
+        for port in endpoint.ports.iter().filter_map(sides::named_port) {
+            let name = port.0.clone();
+            if self.peers.hold(port, endpoint.identity, false) {
+                ports.insert(name);
+            }
+        }
+    }
+
+    fn add_pod(
+        &mut self,
+        pod: &Pod,
+        objects: &Objects,
+        identities: &mut Identities,
+        ports: &mut BTreeSet<String>,
+    ) -> Option<EndpointIndex> {
+        if pod.host_network {
+            self.census.shared_addresses(&pod.addresses, true);
+            return None;
+        }
+        if pod.addresses.is_empty() {
+            return None;
+        }
+        let labels = objects.labels_of(pod);
+        let (index, identity) = self.census.add_pod(pod, labels, identities, &mut self.table);
+        for port in pod.ports.iter().filter_map(sides::named_port) {
+            let name = port.0.clone();
+            if self.peers.hold(port, identity, true) {
+                ports.insert(name);
+            }
+        }
+        Some(index)
+    }
+
+    /// Tells of identities that were born or died.
+    fn spread(&mut self, births: &Births, around: &Surroundings, objects: &Objects) {
+        for record in &births.died {
+            self.index.remove(record);
+            self.peers.died(record, &mut self.sets);
+            self.rules.died(record);
+        }
+        for record in &births.born {
+            self.index.add(record);
+        }
+        let cluster = cluster(&self.index, &self.census, around, objects);
+        for record in &births.born {
+            self.peers.born(record, cluster, &mut self.sets);
+            self.rules.born(record);
+        }
+    }
+
+    fn fill(&mut self, peer: &Peer, around: &Surroundings, objects: &Objects) {
+        let cluster = cluster(&self.index, &self.census, around, objects);
+        self.peers.fill(peer, cluster, &mut self.sets);
+    }
+
+    /// Gives every endpoint its sides whose rules or named ports changed, and those that are new.
+    fn reside(
+        &mut self,
+        fresh: Vec<EndpointIndex>,
+        ports: &BTreeSet<String>,
+        around: &Surroundings,
+    ) {
+        let mut moving: BTreeSet<EndpointIndex> = fresh.into_iter().collect();
+        for identity in std::mem::take(&mut self.rules.restless) {
+            moving.extend(self.census.endpoints_of(identity));
+        }
+        let asking: BTreeSet<u32> = ports.iter().flat_map(|name| self.sides.asking(name)).collect();
+        if !asking.is_empty() {
+            let all = self.table.sides_of.iter().zip(0_u32..);
+            let theirs = all.filter(|(sides, _)| asking.contains(&sides.egress));
+            moving.extend(theirs.map(|(_, place)| EndpointIndex(place)));
+        }
+        let Self { table, peers, sets, rules, sides, .. } = self;
+        let mut workshop = Workshop {
+            enforcement: around.settings.enforcement,
+            rules,
+            peers,
+            sets,
+            bitmaps: &mut table.sets,
+            sides: &mut table.sides,
+        };
+        for index in moving {
+            let Some(endpoint) = table.endpoints.get(index.position()) else { continue };
+            let own = workshop.rules.of(endpoint.identity.number());
+            let [ingress, egress] = [Direction::Ingress, Direction::Egress]
+                .map(|direction| sides.enter(direction, own, &endpoint.ports, &mut workshop));
+            let Some(there) = table.sides_of.get_mut(index.position()) else { continue };
+            let before = std::mem::replace(there, Sides { egress, ingress });
+            sides.leave(before.ingress);
+            sides.leave(before.egress);
+            let enforced = |side: u32| {
+                let side = usize::try_from(side).ok().and_then(|side| workshop.sides.get(side));
+                side.is_none_or(|side| side.enforced)
+            };
+            let (ingress, egress) = (enforced(ingress), enforced(egress));
+            if (endpoint.ingress_enforced, endpoint.egress_enforced) != (ingress, egress)
+                && let Some(there) = table.endpoints.get_mut(index.position())
+            {
+                let there = Arc::make_mut(there);
+                (there.ingress_enforced, there.egress_enforced) = (ingress, egress);
+            }
+        }
+        sides.settle(&mut workshop);
+        self.rules.settle(&mut self.table.rules);
+    }
+}
+
+/// A change, sorted by what it touches.
+#[derive(Default)]
+struct Changed<'c> {
+    pods_gone: Vec<&'c Arc<Pod>>,
+    pods_come: Vec<&'c Arc<Pod>>,
+    policies_gone: Vec<&'c Arc<Policy>>,
+    policies_come: Vec<&'c Arc<Policy>>,
+    /// Namespace and name of each service that changed, or whose slices did.
+    services: BTreeSet<(&'c str, &'c str)>,
+    /// Whether peers that name services or groups may be others now.
+    derived: bool,
+}
+
+impl<'c> Changed<'c> {
+    fn of(change: &'c Update, objects: &'c Objects, table: &Table) -> Self {
+        let mut changed = Self::default();
+        let mut namespaces = BTreeSet::new();
+        for (objects, come) in [(&change.gone, false), (&change.come, true)] {
+            for object in objects {
+                match object {
+                    Object::Namespace(namespace) => {
+                        namespaces.insert(namespace.name.as_str());
                     }
+                    Object::Pod(pod) if come => changed.pods_come.push(pod),
+                    Object::Pod(pod) => changed.pods_gone.push(pod),
+                    Object::Service(service) => {
+                        changed.services.insert((&service.namespace, &service.name));
+                        changed.derived = true;
+                    }
+                    Object::Slice(slice) => {
+                        changed.services.insert((&slice.namespace, &slice.service));
+                        changed.derived = true;
+                    }
+                    Object::CidrGroup(_) => changed.derived = true,
+                    Object::Policy(policy) if come => changed.policies_come.push(policy),
+                    Object::Policy(policy) => changed.policies_gone.push(policy),
+                    Object::Node(_) => {}
                 }
             }
         }
-    }
-
-    /// The ports of this name among the pods that `peers` holds, each with those who have it.
-    fn peer_ports(&self, name: &str, peers: &IdentitySet) -> Vec<(Protocol, u16, IdentitySet)> {
-        let mut found: BTreeMap<(Protocol, u16), RoaringBitmap> = BTreeMap::new();
-        for (place, (identity, _)) in &self.census.pods {
-            let Some(pod) = self.snapshot.pods.get(*place).filter(|_| peers.contains(*identity))
-            else {
-                continue;
-            };
-            for port in own_ports(name, &pod.ports) {
-                found.entry((port.protocol, port.port)).or_default().insert(identity.number());
+        // Pods that stay in a namespace with other labels now are other identities.
+        let known = changed.pods_gone.iter().chain(&changed.pods_come);
+        let known: BTreeSet<(&str, &str)> =
+            known.map(|pod| (pod.namespace.as_str(), pod.name.as_str())).collect();
+        for pod in namespaces.into_iter().flat_map(|namespace| objects.pods_in(namespace)) {
+            let stays = !known.contains(&(pod.namespace.as_str(), pod.name.as_str()));
+            if stays && table.endpoint_named(&pod.namespace, &pod.name).is_some() {
+                changed.pods_gone.push(pod);
+                changed.pods_come.push(pod);
             }
         }
-        found
-            .into_iter()
-            .map(|((protocol, port), set)| (protocol, port, IdentitySet::These(Arc::new(set))))
-            .collect()
+        changed
     }
 }
 
-fn uses_names(rule: &Rule, direction: Direction) -> bool {
-    rule.section(direction).clauses.iter().any(|clause| match &clause.ports {
-        Ports::AnyOf(ports) => ports.iter().any(|port| matches!(port.port, PortSpec::Named(_))),
-        Ports::All | Ports::Nothing => false,
-    })
-}
-
-fn own_ports<'p>(
-    name: &'p str,
-    ports: &'p [snapshot::ContainerPort],
-) -> impl Iterator<Item = &'p snapshot::ContainerPort> {
-    ports
-        .iter()
-        .filter(move |port| port.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name)))
+fn cluster<'c>(
+    index: &'c LabelIndex,
+    census: &'c Census,
+    around: &Surroundings,
+    objects: &'c Objects,
+) -> Cluster<'c> {
+    Cluster {
+        objects,
+        index,
+        pods: &census.pods,
+        prefixes: &census.prefixes,
+        names: &census.names,
+        world_v4: around.world_v4(),
+        world_v6: around.world_v6(),
+    }
 }

@@ -67,7 +67,7 @@ impl fmt::Display for RuleOrigin {
 }
 
 /// A policy object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Its kind.
     pub kind: PolicyKind,
@@ -79,6 +79,8 @@ pub struct Policy {
     pub file: Arc<str>,
     /// The line it starts on.
     pub line: u32,
+    /// Its place among the objects of its file.
+    pub position: u32,
     /// Its `spec` or `specs`.
     pub rules: Vec<Rule>,
 }
@@ -98,7 +100,7 @@ impl Policy {
 }
 
 /// One `spec`: whom it is about, and what holds in each direction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The endpoints it applies to. A namespaced policy's selector already asks for the namespace.
     pub subject: Selector,
@@ -137,7 +139,7 @@ impl fmt::Display for Direction {
 }
 
 /// One direction of a rule. Without clauses it says nothing about the direction at all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
     /// Whether traffic that no clause allows is denied (`enableDefaultDeny`). Counts only if there is a clause.
     pub default_deny: bool,
@@ -146,7 +148,7 @@ pub struct Section {
 }
 
 /// One item of `ingress`, `ingressDeny`, `egress` or `egressDeny`: peers and ports, both of which must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clause {
     /// Dotted path in the object.
     pub field: String,

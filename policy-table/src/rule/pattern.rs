@@ -6,7 +6,7 @@
 //! starts no repetition is itself; the flags are `imsU` only; repetition stops at 1000; `\C` is refused.
 //! Invariant: a `Pattern` that exists can be compiled, or says why not ([`Pattern::problem`]) and matches nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex_syntax::ast;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
@@ -14,18 +14,21 @@ use regex_syntax::hir::{self, Hir, HirKind, Look};
 /// Longest pattern taken, in bytes.
 pub const MAX_LENGTH: usize = 64 << 10;
 
-/// A pattern as written.
+/// A pattern as written. It is taken apart when somebody asks.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: Arc<str>,
-    parsed: Result<Arc<Hir>, Arc<str>>,
+    parsed: OnceLock<Result<Arc<Hir>, Arc<str>>>,
 }
 
 impl Pattern {
     /// Reads a pattern; a bad one is kept with its problem.
     pub fn new(text: &str) -> Self {
-        let parsed = parse(text).map(Arc::new).map_err(Into::into);
-        Self { text: text.into(), parsed }
+        Self { text: text.into(), parsed: OnceLock::new() }
+    }
+
+    fn parsed(&self) -> &Result<Arc<Hir>, Arc<str>> {
+        self.parsed.get_or_init(|| parse(&self.text).map(Arc::new).map_err(Into::into))
     }
 
     /// The pattern as written.
@@ -35,12 +38,12 @@ impl Pattern {
 
     /// What is wrong with it, if something is. Such a pattern matches nothing.
     pub fn problem(&self) -> Option<&str> {
-        self.parsed.as_ref().err().map(AsRef::as_ref)
+        self.parsed().as_ref().err().map(AsRef::as_ref)
     }
 
     /// The pattern in regex-syntax's spelling, anchored at both ends, for an engine that is given one field.
     pub(crate) fn anchored(&self) -> Option<String> {
-        self.parsed
+        self.parsed()
             .as_ref()
             .ok()
             .and_then(|_| respell(&self.text).ok())
@@ -49,7 +52,7 @@ impl Pattern {
 
     /// What it means, in a form where its text anchors stand at the edges of a field that is delimited by NUL.
     pub(crate) fn hir(&self) -> Option<&Hir> {
-        self.parsed.as_ref().ok().map(AsRef::as_ref)
+        self.parsed().as_ref().ok().map(AsRef::as_ref)
     }
 }
 

@@ -1,21 +1,29 @@
 //! Namespace, Pod, Service, EndpointSlice, Node: only the fields that bear on policy are read.
 //!
-//! Arrives: objects as the API server prints them, with everything else they hold. Leaves: plain records. Invariant: no two
-//! pods that may run have one address, for an address that means two identities means none.
+//! Arrives: objects as the API server prints them, with everything else they hold. Leaves: plain records.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Object;
 use super::node::Node as Tree;
 use super::reader::{Field, Read};
-use super::refusal::Refusal;
-use super::{Gathering, Snapshot};
+use super::source::Source;
 use crate::rule::Protocol;
 
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// The labels written on it.
+    pub labels: Vec<(String, String)>,
+}
+
 /// A pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: String,
@@ -60,7 +68,7 @@ pub struct ContainerPort {
 }
 
 /// A service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its namespace.
     pub namespace: String,
@@ -101,7 +109,7 @@ pub enum TargetPort {
 }
 
 /// What stands behind a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// The namespace, also the service's.
     pub namespace: String,
@@ -114,7 +122,7 @@ pub struct EndpointSlice {
 }
 
 /// One endpoint of a slice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
@@ -123,16 +131,18 @@ pub struct SliceEndpoint {
 }
 
 /// A node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Where it was written.
+    pub place: Place,
 }
 
 /// A named group of prefixes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CidrGroup {
     /// Its name.
     pub name: String,
@@ -215,16 +225,17 @@ pub(super) fn protocol(field: Option<Field<'_>>) -> Read<Protocol> {
     }
 }
 
-pub(super) fn namespace(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn namespace(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (_, name) = names(field)?;
-    into.name(field, "Namespace", "", &name)?;
-    into.snapshot.namespaces.insert(name, labels(field)?);
+    into.name(field, "Namespace", "", &name);
+    let namespace = Namespace { name, labels: labels(field)? };
+    into.objects.push(Object::Namespace(Arc::new(namespace)));
     Ok(())
 }
 
-pub(super) fn pod(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn pod(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (namespace, name) = names(field)?;
-    into.name(field, "Pod", &namespace, &name)?;
+    into.name(field, "Pod", &namespace, &name);
     let phase = text_at(field, &["status", "phase"])?.unwrap_or_default();
     if phase == "Succeeded" || phase == "Failed" {
         into.leave_out(field, "has ended; its address may be another's");
@@ -262,7 +273,7 @@ pub(super) fn pod(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     }
     let account =
         text_at(field, &["spec", "serviceAccountName"])?.filter(|account| !account.is_empty());
-    into.snapshot.pods.push(Pod {
+    let pod = Pod {
         labels: labels(field)?,
         service_account: account.unwrap_or_else(|| "default".to_owned()),
         addresses,
@@ -274,13 +285,14 @@ pub(super) fn pod(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
         place: Place { file: field.object.file.clone(), line: field.node.line },
         namespace,
         name,
-    });
+    };
+    into.objects.push(Object::Pod(Arc::new(pod)));
     Ok(())
 }
 
-pub(super) fn service(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn service(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (namespace, name) = names(field)?;
-    into.name(field, "Service", &namespace, &name)?;
+    into.name(field, "Service", &namespace, &name);
     let mut cluster_ips = Vec::new();
     let mut written = list_at(field, &["spec", "clusterIPs"])?;
     if written.is_empty() {
@@ -311,7 +323,7 @@ pub(super) fn service(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
             target,
         });
     }
-    into.snapshot.services.push(Service {
+    let service = Service {
         labels: labels(field)?,
         cluster_ips,
         ports,
@@ -319,14 +331,15 @@ pub(super) fn service(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
         place: Place { file: field.object.file.clone(), line: field.node.line },
         namespace,
         name,
-    });
+    };
+    into.objects.push(Object::Service(Arc::new(service)));
     Ok(())
 }
 
-pub(super) fn slice(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn slice(into: &mut Source, field: &Field<'_>) -> Read<()> {
     const SERVICE: &str = "kubernetes.io/service-name";
     let (namespace, name) = names(field)?;
-    into.name(field, "EndpointSlice", &namespace, &name)?;
+    into.name(field, "EndpointSlice", &namespace, &name);
     let Some((_, service)) = labels(field)?.into_iter().find(|(key, _)| key == SERVICE) else {
         into.leave_out(field, "belongs to no service");
         return Ok(());
@@ -348,13 +361,14 @@ pub(super) fn slice(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
         let name = text_at(&entry, &["name"])?.unwrap_or_default();
         ports.push((name, port(&number)?, protocol(below(&entry, &["protocol"]))?));
     }
-    into.snapshot.slices.push(EndpointSlice { namespace, service, endpoints, ports });
+    let slice = EndpointSlice { namespace, service, endpoints, ports };
+    into.objects.push(Object::Slice(Arc::new(slice)));
     Ok(())
 }
 
-pub(super) fn node(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn node(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (_, name) = names(field)?;
-    into.name(field, "Node", "", &name)?;
+    into.name(field, "Node", "", &name);
     let mut addresses = Vec::new();
     for entry in list_at(field, &["status", "addresses"])? {
         let kind = text_at(&entry, &["type"])?.unwrap_or_default();
@@ -364,41 +378,7 @@ pub(super) fn node(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
             addresses.push(address(&at)?);
         }
     }
-    into.snapshot.nodes.push(Node { name, addresses });
+    let place = Place { file: field.object.file.clone(), line: field.node.line };
+    into.objects.push(Object::Node(Arc::new(Node { name, addresses, place })));
     Ok(())
-}
-
-/// One address that would mean two things: a pod's and another pod's, a node's, or a service's.
-pub(super) fn conflicts(snapshot: &Snapshot) -> Vec<Refusal> {
-    let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
-    for node in &snapshot.nodes {
-        owners
-            .extend(node.addresses.iter().map(|address| (*address, format!("Node {}", node.name))));
-    }
-    let mut refusals = Vec::new();
-    let mut claim = |address: IpAddr, object: &str, field: &str, place: &Place| {
-        if let Some(owner) = owners.insert(address, object.to_owned()) {
-            refusals.push(Refusal {
-                file: place.file.clone(),
-                line: place.line,
-                object: object.to_owned(),
-                field: field.to_owned(),
-                reason: format!("the address {address} is also that of {owner}"),
-                advice: "an address can stand for one thing only".to_owned(),
-            });
-        }
-    };
-    for pod in snapshot.pods.iter().filter(|pod| !pod.host_network) {
-        let object = format!("Pod {}/{}", pod.namespace, pod.name);
-        for address in &pod.addresses {
-            claim(*address, &object, "status.podIPs", &pod.place);
-        }
-    }
-    for service in &snapshot.services {
-        let object = format!("Service {}/{}", service.namespace, service.name);
-        for address in &service.cluster_ips {
-            claim(*address, &object, "spec.clusterIPs", &service.place);
-        }
-    }
-    refusals
 }

@@ -19,7 +19,7 @@ use crate::rule::{
 };
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
 
-pub(super) fn policy(field: &Field<'_>, file: &Arc<str>) -> Read<Policy> {
+pub(super) fn policy(field: &Field<'_>, file: &Arc<str>, position: u32) -> Read<Policy> {
     let (namespace, name) = cluster::names(field)?;
     let mut object = field.clone().record()?;
     for free in ["apiVersion", "kind", "metadata", "status"] {
@@ -74,6 +74,7 @@ pub(super) fn policy(field: &Field<'_>, file: &Arc<str>) -> Read<Policy> {
         name,
         file: Arc::clone(file),
         line: field.node.line,
+        position,
         rules: vec![rule],
     })
 }

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 
 /// The object being read.
 #[derive(Clone, Debug)]
-pub(crate) struct Object {
+pub(crate) struct Written {
     pub(crate) file: String,
     pub(crate) name: String,
 }
@@ -23,7 +23,7 @@ pub(crate) type Read<T> = Result<T, Box<Refusal>>;
 pub(crate) struct Field<'a> {
     pub(crate) node: &'a Node,
     pub(crate) path: String,
-    pub(crate) object: &'a Object,
+    pub(crate) object: &'a Written,
 }
 
 impl<'a> Field<'a> {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn read<T>(text: &str, with: impl Fn(&Field<'_>) -> Read<T>) -> Read<T> {
-        let object = Object { file: "f.yaml".to_owned(), name: "Kind ns/name".to_owned() };
+        let object = Written { file: "f.yaml".to_owned(), name: "Kind ns/name".to_owned() };
         let docs = documents(text).unwrap();
         with(&Field {
             node: docs[0].at("x").unwrap_or(&docs[0]),

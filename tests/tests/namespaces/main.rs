@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 mod crash;
+mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
@@ -78,6 +79,7 @@ fn cases() -> Vec<Case> {
         names::cases(),
         crash::cases(),
         uplink::cases(),
+        fragments::cases(),
         load::cases(),
     ]
     .into_iter()

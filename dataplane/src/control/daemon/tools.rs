@@ -21,7 +21,7 @@ impl Daemon {
     pub(super) fn explain(&self, asked: &Asked) -> Answer {
         let Some((snapshot, table)) = self.policy.in_force() else { return nothing_in_force() };
         let settings = self.policy.settings(&self.host_addresses);
-        match question::answer(snapshot, &settings, table, asked) {
+        match question::answer(&snapshot, &settings, table, asked) {
             Ok((told, text)) => Answer::Explained { told: Box::new(told), text },
             Err(reason) => Answer::Wrong { reason },
         }
@@ -56,7 +56,7 @@ impl Daemon {
     pub(super) fn rules(&mut self) -> Answer {
         self.collect_hits();
         let Some((snapshot, table)) = self.policy.in_force() else { return nothing_in_force() };
-        let entries = rules(snapshot).into_iter().map(|listed| {
+        let entries = rules(&snapshot).into_iter().map(|listed| {
             let hits = self.hits.of(&listed.rule);
             let count = hits.map(|hits| hits.count).unwrap_or_default();
             let http = listed.http.iter().map(|http| HttpEntry {
@@ -91,12 +91,13 @@ impl Daemon {
     pub(super) fn selectors(&self) -> Answer {
         let Some((snapshot, table)) = self.policy.in_force() else { return nothing_in_force() };
         let settings = self.policy.settings(&self.host_addresses);
-        let entries = selectors(snapshot, &settings, table).into_iter().map(|used| SelectorEntry {
-            selector: used.selector,
-            labels: used.policies,
-            users: used.users,
-            identities: used.identities.into_iter().map(|identity| identity.number()).collect(),
-        });
+        let entries =
+            selectors(&snapshot, &settings, table).into_iter().map(|used| SelectorEntry {
+                selector: used.selector,
+                labels: used.policies,
+                users: used.users,
+                identities: used.identities.into_iter().map(|identity| identity.number()).collect(),
+            });
         Answer::Selectors { list: SelectorList(entries.collect()) }
     }
 

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Gathering;
+use super::Object;
 use super::cluster::{self, CidrGroup};
 use super::reader::{Field, Read};
 use super::refusal::Notice;
 use super::selectors::selector;
+use super::source::Source;
 use crate::label::POD_NAMESPACE;
 use crate::rule::{Clause, Direction, Effect, Peers, Policy, PolicyKind, Ports, Rule, Section};
 use crate::selector::{Requirement, Selector, SelectorKey, Test};
@@ -34,6 +35,7 @@ struct Reading<'n> {
 pub(super) fn policy(
     field: &Field<'_>,
     file: &Arc<str>,
+    position: u32,
     notices: &mut Vec<Notice>,
 ) -> Read<Policy> {
     let (namespace, name) = cluster::names(field)?;
@@ -61,12 +63,13 @@ pub(super) fn policy(
     }
     object.finish()?;
     let namespace = reading.namespace;
-    Ok(Policy { kind, namespace, name, file: Arc::clone(file), line: field.node.line, rules })
+    let (file, line) = (Arc::clone(file), field.node.line);
+    Ok(Policy { kind, namespace, name, file, line, position, rules })
 }
 
-pub(super) fn cidr_group(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
+pub(super) fn cidr_group(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (_, name) = cluster::names(field)?;
-    into.name(field, "CiliumCIDRGroup", "", &name)?;
+    into.name(field, "CiliumCIDRGroup", "", &name);
     let mut object = field.clone().record()?;
     for free in ["apiVersion", "kind", "metadata", "status"] {
         object.take(free);
@@ -80,7 +83,8 @@ pub(super) fn cidr_group(into: &mut Gathering, field: &Field<'_>) -> Read<()> {
     }
     spec.finish()?;
     object.finish()?;
-    into.snapshot.cidr_groups.push(CidrGroup { name, labels: cluster::labels(field)?, prefixes });
+    let group = CidrGroup { name, labels: cluster::labels(field)?, prefixes };
+    into.objects.push(Object::CidrGroup(Arc::new(group)));
     Ok(())
 }
 
