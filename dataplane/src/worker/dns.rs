@@ -102,7 +102,7 @@ impl<P: Port> Worker<P> {
         world: &World,
         port: PortId,
         found: Found,
-        headers: &Headers,
+        headers: &mut Headers,
         frame: Frame,
         now: Tick,
     ) {
