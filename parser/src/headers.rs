@@ -209,6 +209,7 @@ impl Headers {
     /// and neighbour discovery belong to none; other protocols without ports have port 0 on both
     /// sides.
     #[must_use]
+    #[inline]
     pub fn flow_tuple(&self) -> Option<FlowTuple> {
         let (protocol, src_port, dst_port) = match self.transport {
             Transport::Tcp(tcp) => (Protocol::TCP, tcp.src_port, tcp.dst_port),

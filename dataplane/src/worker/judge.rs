@@ -108,6 +108,16 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
+        let tuple = headers.flow_tuple();
+        let found = tuple.as_ref().and_then(|tuple| self.connections.find(tuple));
+        if let (Some(tuple), Some(found), Some(table)) = (&tuple, found, world.table.as_deref())
+            && self.is_expected(world, (port, view), found, headers, tuple)
+        {
+            let flags = headers.tcp().map(|tcp| tcp.flags);
+            if !self.is_over(found.id, flags) {
+                return self.judge_known(world, table, found, headers, tuple, flags, now);
+            }
+        }
         if let Some(verdict) = super::neighbour::judge(world, view, headers) {
             return verdict;
         }
@@ -123,13 +133,40 @@ impl<P: Port> Worker<P> {
         }
         match headers.transport {
             Transport::Fragment(_) => Verdict::Gather { settled },
-            _ => match headers.flow_tuple() {
+            _ => match tuple {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
                 }
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },
         }
+    }
+
+    /// Whether a packet comes from where its connection's packets come from, between the same stations, so that everything which is
+    /// asked of a source was asked in this epoch when the connection was judged: its address is that of the port's pod, or of
+    /// nobody here.
+    fn is_expected(
+        &mut self,
+        world: &World,
+        (port, view): (PortId, &PortView),
+        found: Found,
+        headers: &Headers,
+        tuple: &FlowTuple,
+    ) -> bool {
+        let Some(connection) = self.connections.connection(found.id) else { return false };
+        let judgement = &connection.judgement;
+        // A service's address, and the loopback of a pod that talks to itself, belong to a connection and to no source.
+        let (from, source) = match found.direction {
+            Direction::Original => (judgement.source_port, connection.opener()),
+            Direction::Reply => (judgement.destination_port, connection.flow.destination),
+        };
+        judgement.epoch == world.epoch
+            && from == port
+            && source == tuple.source
+            && view.neighbour.mac() == Some(headers.ethernet.source)
+            && view.mac == headers.ethernet.destination
+            && !headers.network.has_martian_source()
+            && !headers.network.is_to_group()
     }
 
     /// The verdict on a packet of a flow.

@@ -299,10 +299,10 @@ impl<P: Port> Worker<P> {
             Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
                 Verdict::Drop(DropReason::InvalidPacket)
             }
-            Ok(headers) => {
+            Ok(mut headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
-                self.carry_out(world, port, &headers, verdict, frame, now);
+                self.carry_out(world, port, &mut headers, verdict, frame, now);
                 return;
             }
             Err(malformed) => Verdict::Drop(malformed.into()),

@@ -519,7 +519,7 @@ impl<P: Port> Worker<P> {
         let mut headers = *headers;
         let edited = edit
             .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
-            .and_then(|()| super::carry_out::route(&mut frame, &headers, Some(tuple)));
+            .and_then(|()| super::carry_out::route(&mut frame, &mut headers, Some(tuple)));
         match edited {
             Ok(()) => self.transmit(world, port, frame),
             Err(reason) => self.discard(Verdict::Drop(reason), frame),

@@ -26,6 +26,7 @@ use crate::{
     world::{Neighbour, PortKind, PortView},
 };
 
+mod expected;
 mod jumbo;
 
 const FRAMES: u32 = 256;
