@@ -184,7 +184,7 @@ impl<P: Port> Worker<P> {
         }
         for (nth, mut frame) in fragments.drain(..).enumerate() {
             let routed = match nth {
-                0 => carry_out::route(&mut frame, headers, wanted),
+                0 => carry_out::route(&mut frame, &mut { *headers }, wanted),
                 _ => route_later(&mut frame, wanted),
             };
             match routed {
