@@ -321,7 +321,8 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn obey(&mut self, command: Command<P>, rest: &Rest) {
+    /// Does what the control thread says.
+    pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
                 self.take_up(Arc::clone(&world));
@@ -358,6 +359,11 @@ impl<P: Port> Worker<P> {
             }
             Command::Stop => {}
         }
+    }
+
+    /// The sockets of a port, for those who drive a worker turn by turn over plain memory.
+    pub fn sockets(&mut self, port: PortId) -> Option<&mut P> {
+        self.ports.sockets(port)
     }
 
     /// Judges by this world from now on.

@@ -585,6 +585,34 @@ spec: {endpointSelector: {matchLabels: {class: xwing}}, ingress: [{}]}
     assert!(out.is_empty(), "{out:?}");
 }
 
+/// A deny rule for an SCTP port holds although everything else is allowed; a rule for another port does not.
+#[test]
+fn sctp_is_judged_by_its_port() {
+    const DENY: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: no-sctp-80, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress: [{fromEntities: [all]}]
+  ingressDeny: [{toPorts: [{ports: [{port: "80", protocol: SCTP}]}]}]
+"#;
+    let sctp = |port, source, destination, src_port, dst_port| {
+        let mut packet = bytes(&syn(envelope(port, source, destination), src_port, dst_port));
+        packet[23] = 132;
+        packet[24..26].fill(0);
+        let header = parser::checksum::Sum::new().add_bytes(&packet[14..34]).checksum();
+        packet[24..26].copy_from_slice(&header.to_be_bytes());
+        packet
+    };
+    let mut rig = Rig::new(DENY);
+    let to = |dst_port| sctp(TIEFIGHTER, "10.0.0.1", "10.0.0.2", 40000, dst_port);
+    assert!(rig.send(TIEFIGHTER, &to(80)).is_empty());
+    assert_eq!(rig.dropped(DropReason::PolicyDeny), 1);
+    assert_eq!(rig.send(TIEFIGHTER, &to(81)).len(), 1);
+    assert_eq!(rig.send(DEATHSTAR, &sctp(DEATHSTAR, "10.0.0.2", "10.0.0.1", 81, 40000)).len(), 1);
+}
+
 #[test]
 fn a_connection_is_picked_up_as_one_that_nobody_has_answered() {
     let mut rig = Rig::new("");
