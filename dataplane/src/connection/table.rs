@@ -108,7 +108,7 @@ impl Connections {
             hasher: hash::seeded(),
             slots: Vec::with_capacity(budgets.connections),
             free: Vec::with_capacity(budgets.connections),
-            shares: Shares::default(),
+            shares: Shares::with_capacity(budgets.connections),
             budgets,
             shadows: 0,
             cursor: 0,
