@@ -321,7 +321,7 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Does what the control thread says.
+    /// Does what the control thread says, between two turns; [`Command::Stop`] is for [`Worker::run`].
     pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
