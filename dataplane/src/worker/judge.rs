@@ -272,7 +272,7 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &connection.flow);
         if found.direction == Direction::Original && policy_port != connection.policy_port {
             let Judgement { source, destination, source_port, destination_port, .. } =
-                connection.judgement;
+                *connection.judgement;
             let ends = Ends { source, source_port, destination, destination_port };
             let names = connection.judgement.access.names();
             if let Access::Deny(denial) =
@@ -350,8 +350,9 @@ impl<P: Port> Worker<P> {
         // A connection keeps the names that it was opened under, as in Cilium, even if they have ended since.
         names.extend(&before.names());
         let access = access(table, &ends, flow.protocol, policy_port, &names);
+        let judgement = self.judgements.share(judgement(world, &ends, access));
         let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
-        connection.judgement = judgement(world, &ends, access);
+        connection.judgement = judgement;
         self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
@@ -375,7 +376,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -403,10 +404,9 @@ impl<P: Port> Worker<P> {
             policy_port,
             phase,
             last_seen: now,
-            judgement: judgement(world, &ends, access),
+            judgement: self.judgements.share(judgement(world, &ends, access)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
         let inspected = matches!(access, Access::Inspect(_));
@@ -457,7 +457,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -489,14 +489,13 @@ impl<P: Port> Worker<P> {
             if let Some(frontend) = world.services.frontend_of(&client) {
                 let connection = Connection {
                     flow: client,
-                    service: Some(frontend),
+                    service: Some(Box::new(frontend)),
                     policy_port: client.dst_port,
                     phase: Phase::Opening,
                     last_seen: now,
-                    judgement: judgement(world, &turned, back),
+                    judgement: self.judgements.share(judgement(world, &turned, back)),
                     stream: None,
                     shadow: None,
-                    wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
@@ -512,10 +511,9 @@ impl<P: Port> Worker<P> {
             policy_port: flow.dst_port,
             phase: Phase::Opening,
             last_seen: now,
-            judgement: judgement(world, &ends, forth),
+            judgement: self.judgements.share(judgement(world, &ends, forth)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
     }
@@ -568,7 +566,7 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        let Judgement { source_port, destination_port, .. } = connection.judgement;
+        let Judgement { source_port, destination_port, .. } = *connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
             Direction::Reply => (destination_port, source_port),
@@ -655,13 +653,13 @@ impl<P: Port> Worker<P> {
 impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
-        self.service.as_ref().unwrap_or(&self.flow).source
+        self.service.as_deref().unwrap_or(&self.flow).source
     }
 
     /// The tuple that a packet of this direction has when its sender sends it.
     fn sent_as(&self, direction: Direction) -> FlowTuple {
         match direction {
-            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Original => *self.service.as_deref().unwrap_or(&self.flow),
             Direction::Reply => self.flow.reversed(),
         }
     }
@@ -670,9 +668,10 @@ impl Connection {
     pub(super) fn way(&self, direction: Direction) -> (PortId, FlowTuple) {
         match direction {
             Direction::Original => (self.judgement.destination_port, self.flow),
-            Direction::Reply => {
-                (self.judgement.source_port, self.service.as_ref().unwrap_or(&self.flow).reversed())
-            }
+            Direction::Reply => (
+                self.judgement.source_port,
+                self.service.as_deref().unwrap_or(&self.flow).reversed(),
+            ),
         }
     }
 }

@@ -32,7 +32,7 @@ use policy_table::HttpScratch;
 
 use crate::{
     budgets::Budgets,
-    connection::{ConnectionId, Connections},
+    connection::{ConnectionId, Connections, Judgements},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
@@ -179,6 +179,7 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    judgements: Judgements,
     fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
@@ -217,6 +218,7 @@ impl<P: Port> Worker<P> {
             pool,
             batch: VecDeque::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
+            judgements: Judgements::default(),
             fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
             settings,
