@@ -18,6 +18,7 @@ mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
+mod names;
 mod operate;
 mod reload;
 mod slow;
@@ -79,6 +80,7 @@ fn cases() -> Vec<Case> {
         tools::cases(),
         connectivity::cases(),
         internet::cases(),
+        names::cases(),
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
