@@ -4,7 +4,7 @@ set -euo pipefail
 
 build=(clang llvm libelf-dev zlib1g-dev libbpf-dev m4 pkg-config make gcc libc6-dev)
 run=(iproute2 ethtool curl procps)
-tests=(iputils-ping nginx-light wrk iperf3)
+tests=(iputils-ping nginx-light wrk iperf3 apache2-bin gunicorn haproxy nodejs nftables python3)
 
 missing() {
     local package
@@ -38,7 +38,11 @@ install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${wanted[@]}" </dev/null
 }
 install || { apt-get update -q && install; }
-# The nginx package starts a server on port 80, which the tests do not want.
-if printf '%s\n' "${wanted[@]}" | grep -qx nginx-light && command -v systemctl >/dev/null; then
-    systemctl disable --now nginx 2>/dev/null || true
+# Some packages start a server, now and with the machine, which the tests do not want.
+if command -v systemctl >/dev/null; then
+    for service in nginx haproxy; do
+        if printf '%s\n' "${wanted[@]}" | grep -qxE "$service(-light)?"; then
+            systemctl disable --now "$service" 2>/dev/null || true
+        fi
+    done
 fi

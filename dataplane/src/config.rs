@@ -10,6 +10,13 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
+mod inspect;
+mod place;
+
+use crate::budgets::Budgets;
+
+pub use inspect::{Inspect, Sizes, Widening};
+
 /// What `blastdoor run --config FILE` reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +36,12 @@ pub struct Config {
     /// Which endpoints are enforced: Cilium's `--enable-policy`.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// How inspected connections are read.
+    #[serde(default)]
+    pub inspect: Inspect,
+    /// What a worker, and an endpoint of it, may use.
+    #[serde(default)]
+    pub budgets: Budgets,
     /// The veth into the node's own network stack. Without it pods reach nothing but pods and services.
     pub host: Option<Host>,
     /// The node's own link, if frames to pods and services are to be taken off it before the kernel's stack sees them.
@@ -178,10 +191,12 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A value that cannot work.
-    #[error("{path}: {field}: {reason}")]
+    #[error("{path}:{line}: {field}: {reason}")]
     Value {
         /// The file.
         path: PathBuf,
+        /// The line of the field, or of the nearest thing around it that is written down.
+        line: usize,
         /// The field.
         field: String,
         /// What is wrong and what to write instead.
@@ -200,6 +215,7 @@ impl Config {
         })?;
         config.check().map_err(|(field, reason)| ConfigError::Value {
             path: path.to_owned(),
+            line: place::line_of(&text, &field),
             field,
             reason,
         })?;
@@ -242,6 +258,20 @@ impl Config {
                     format!("core {core} is listed twice; one worker per core"),
                 );
             }
+        }
+        self.inspect.check()?;
+        self.budgets.check().map_err(|(field, reason)| (field.to_owned(), reason))?;
+        let fragments = self.budgets.fragments.saturating_mul(self.workers.cores.len());
+        if fragments > self.umem.frames.get() as usize / 4 {
+            return refuse(
+                "budgets.fragments",
+                format!(
+                    "{} for each of {} workers is more than a quarter of umem.frames = {}",
+                    self.budgets.fragments,
+                    self.workers.cores.len(),
+                    self.umem.frames
+                ),
+            );
         }
         for (position, port) in self.ports.iter().enumerate() {
             if !port
@@ -302,6 +332,47 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("port[0].pod"), "{error}");
+    }
+
+    #[test]
+    fn a_budget_or_a_limit_that_cannot_work_is_refused_with_file_line_and_field() {
+        for (text, line, field) in [
+            ("[inspect]\nin_flight = 17", 3, "inspect.in_flight"),
+            ("[inspect.requests]\n\nline_bytes = 70000", 4, "inspect.requests.line_bytes"),
+            ("[inspect]\nrequests.head_bytes = 70000", 2, "inspect.kept_bytes"),
+            ("[budgets]\nconnections = 5000", 2, "budgets.connections_per_endpoint"),
+            (
+                "[umem]\nframes = 2048\n[budgets]\nicmp_errors_per_second = 1",
+                4,
+                "budgets.fragments",
+            ),
+            ("[[port]]\ninterface = 'v'\npod = 'xwing'", 4, "port[0].pod"),
+        ] {
+            let error = load(&format!("snapshot = '/x'\n{text}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("config.toml:{line}: {field}: ")), "{error}");
+        }
+        let error = load("snapshot = '/x'\n[inspect]\nallow = ['dots']").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("`dots`"), "{error}");
+    }
+
+    #[test]
+    fn the_documentation_shows_the_defaults() {
+        let page = include_str!("../../docs/configuration.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let shown = load(rest.split_once("```").unwrap().0).unwrap();
+        let bare = load("snapshot = '/etc/blastdoor/snapshot'").unwrap();
+        let shown_limits = format!("{:?}", shown.inspect.limits());
+        assert_eq!(shown_limits, format!("{:?}", bare.inspect.limits()));
+        let numbers = |inspect: &Inspect| Inspect {
+            requests: Sizes::default(),
+            responses: Sizes::default(),
+            ..inspect.clone()
+        };
+        assert_eq!(numbers(&shown.inspect), bare.inspect);
+        assert_eq!(shown.budgets, bare.budgets);
+        assert_eq!(format!("{:?}", shown.workers), format!("{:?}", bare.workers));
+        assert_eq!((shown.state, shown.umem.frames), (bare.state, bare.umem.frames));
+        assert_eq!(shown.enforcement, bare.enforcement);
     }
 
     #[test]

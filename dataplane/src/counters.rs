@@ -13,7 +13,7 @@ pub struct Counters {
     pub sent: u64,
     /// Packets that were for us: answered or taken note of (ARP, neighbour discovery).
     pub answered: u64,
-    /// Packets taken in by an inspected connection: bytes held or retransmissions of what is done.
+    /// Packets taken in by an inspected connection: bytes held, retransmissions of what is done, fragments that were put together.
     pub absorbed: u64,
     /// Packets handed to the worker that owns their connection.
     pub handed_on: u64,
@@ -23,6 +23,8 @@ pub struct Counters {
     pub requests: RequestCounters,
     /// Flow events that did not fit the queue to the control thread.
     pub events_lost: u64,
+    /// Inspected connections that were reset because their endpoint's streams, or all, held too many bytes.
+    pub streams_shed: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -48,6 +50,7 @@ impl Default for Counters {
             built: 0,
             requests: RequestCounters::default(),
             events_lost: 0,
+            streams_shed: 0,
             dropped: [0; DropReason::ALL.len()],
         }
     }
@@ -93,6 +96,7 @@ impl Counters {
         self.built += other.built;
         self.count_requests(&other.requests);
         self.events_lost += other.events_lost;
+        self.streams_shed += other.streams_shed;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

@@ -64,7 +64,7 @@ drop_reasons! {
     ConnectionTableFull = 155, "connection-table-full", "CT_MAP_INSERTION_FAILED", "CT: Map insertion failed";
     /// An IPv6 extension header that could hide what follows.
     InvalidIpv6Extension = 156, "invalid-ipv6-extension", "INVALID_IPV6_EXTENSION_HEADER", "Invalid IPv6 extension header";
-    /// A fragment; none is forwarded unjudged.
+    /// A fragment that overlaps another, or whose packet is none that may come in fragments.
     Fragment = 157, "fragment", "IP_FRAGMENTATION_NOT_SUPPORTED", "IP fragmentation not supported";
     /// The service has no ready endpoint.
     ServiceBackendNotFound = 158, "service-backend-not-found", "SERVICE_BACKEND_NOT_FOUND", "Service backend not found";
@@ -102,6 +102,8 @@ drop_reasons! {
     UnrelatedIcmpError = 228, "unrelated-icmp-error", "UNRELATED_ICMP_ERROR", "ICMP error without a connection";
     /// A chunk of the packet was not one that the kernel had from us.
     FrameBroken = 229, "frame-broken", "FRAME_BROKEN", "Packet with a foreign chunk";
+    /// The endpoint has as many connections as it may have.
+    EndpointBudget = 237, "endpoint-budget", "ENDPOINT_BUDGET_SPENT", "Endpoint budget spent";
     /// A segment that the receiver would not accept either, on an inspected connection.
     StreamInvalid = 230, "stream-invalid", "STREAM_INVALID_SEGMENT", "Segment not acceptable in stream";
     /// A retransmission with other bytes than the first time.
@@ -112,6 +114,10 @@ drop_reasons! {
     StreamClosed = 233, "stream-closed", "STREAM_CLOSED", "Inspected connection closed";
     /// An ambiguous response ended the pairing of requests and responses.
     StreamAmbiguous = 234, "stream-ambiguous", "STREAM_AMBIGUOUS_RESPONSE", "Ambiguous response";
+    /// No more fragments may wait, of this source, from this link, or at all.
+    FragmentBudget = 235, "fragment-budget", "FRAGMENT_BUDGET_SPENT", "Fragment budget spent";
+    /// The other fragments of its packet did not come in time.
+    FragmentExpired = 236, "fragment-expired", "FRAGMENT_EXPIRED", "Fragment waited too long";
 }
 
 impl std::fmt::Display for DropReason {

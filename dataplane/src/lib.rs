@@ -9,6 +9,7 @@
 //!   lab/         a small cluster in network namespaces
 //! ```
 
+pub mod budgets;
 pub mod config;
 pub mod connection;
 pub mod control;

@@ -145,13 +145,20 @@ fn check_edits(frame: &[u8], headers: &Headers) {
 
 /// A fragment waits, and is condemned if it comes again.
 fn check_reassembly(frame: &[u8], headers: &Headers) {
-    let Some((key, fragment)) = FragmentKey::of(headers) else { return };
-    let limits =
-        Limits { packets: 1, packets_per_source: 1, pieces_per_packet: 4, pieces: 4, age: 1 };
+    let Some((key, fragment)) = FragmentKey::of(headers, 0) else { return };
+    let limits = Limits {
+        packets: 1,
+        packets_per_source: 1,
+        packets_per_link: 1,
+        pieces_per_packet: 4,
+        buffers: 4,
+        buffers_per_link: 4,
+        age: 1,
+    };
     let mut reassembler = Reassembler::new(limits);
     for _ in 0..2 {
-        drop(reassembler.insert(key, fragment, headers.payload_len, (), 0));
+        drop(reassembler.insert(key, fragment, headers.payload_len, 1, (), 0));
     }
     assert_eq!(reassembler.waiting(), 0);
-    let _ = Headers::parse_whole(frame, u16::MAX);
+    let _ = Headers::parse_whole(frame, frame.len(), u16::MAX);
 }

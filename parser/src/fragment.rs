@@ -2,10 +2,13 @@
 //!
 //! A fragment's place is read with its IP header; [`Reassembler`] keeps what stands for it until
 //! the packet is whole; then [`Headers::parse_whole`](crate::headers::Headers::parse_whole) reads
-//! the transport header, once.
+//! the transport header, once. [`join`] makes one packet of them for who must see its bytes in one
+//! piece.
 
+mod join;
 mod reassembly;
 
+pub use join::join;
 pub use reassembly::{Arrival, FragmentKey, Items, Limits, Reassembler, Refusal};
 
 use crate::{ParseError, network::Protocol};
@@ -23,7 +26,7 @@ pub struct Fragment {
     /// What the fragmentable part starts with: the transport protocol, or in IPv6 also a further
     /// extension header.
     pub protocol: Protocol,
-    /// In IPv6, where in the frame the byte lies that announces the fragment header; reassembly
+    /// In IPv6, where in the packet the byte lies that announces the fragment header; [`join`]
     /// overwrites it. 0 in IPv4.
     pub announced_at: usize,
 }
@@ -54,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        EmitError,
         checksum::{Sum, verify_transport, verify_transport_parts},
         headers::{Headers, Transport},
         network::Network,
@@ -62,8 +66,15 @@ mod tests {
         testing::{parsed, tcp_frame, tcp_frames, udp_frame, udp_frames},
     };
 
-    const LIMITS: Limits =
-        Limits { packets: 2, packets_per_source: 2, pieces_per_packet: 40, pieces: 40, age: 10 };
+    const LIMITS: Limits = Limits {
+        packets: 2,
+        packets_per_source: 2,
+        packets_per_link: 2,
+        pieces_per_packet: 40,
+        buffers: 40,
+        buffers_per_link: 40,
+        age: 10,
+    };
 
     /// What a sender makes of a frame when no more than `size` bytes of data, a multiple of 8, fit
     /// a fragment.
@@ -100,8 +111,8 @@ mod tests {
         let mut reassembler = Reassembler::new(LIMITS);
         for frame in fragments.into_iter().rev() {
             let headers = parsed(&frame);
-            let (key, fragment) = FragmentKey::of(&headers).unwrap();
-            match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
+            let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
+            match reassembler.insert(key, fragment, headers.payload_len, 1, frame, 0) {
                 Arrival::Wait => {}
                 Arrival::Whole { items, length } => return Some((items.collect(), length)),
                 Arrival::Refuse { reason, .. } => panic!("{reason:?}"),
@@ -118,9 +129,12 @@ mod tests {
     #[test]
     fn a_transport_header_is_not_read_from_a_later_fragment() {
         let pieces = fragments(&udp_frame(false, &[0; 100]), 24);
-        assert_eq!(Headers::parse_whole(&pieces[1], 108), Err(ParseError::FragmentLength));
         assert_eq!(
-            Headers::parse_whole(&udp_frame(false, b""), 8),
+            Headers::parse_whole(&pieces[1], pieces[1].len(), 108),
+            Err(ParseError::FragmentLength)
+        );
+        assert_eq!(
+            Headers::parse_whole(&udp_frame(false, b""), 42, 8),
             Err(ParseError::FragmentLength)
         );
     }
@@ -130,7 +144,10 @@ mod tests {
         let mut frame = tcp_frame(false, TcpFlags::ACK, &[1; 100]);
         frame[34 + 12] = 0xf0;
         let pieces = fragments(&frame, 24);
-        assert_eq!(Headers::parse_whole(&pieces[0], 120), Err(ParseError::TcpDataOffset));
+        assert_eq!(
+            Headers::parse_whole(&pieces[0], pieces[0].len(), 120),
+            Err(ParseError::TcpDataOffset)
+        );
     }
 
     #[test]
@@ -140,7 +157,10 @@ mod tests {
         first[54] = 60;
         first[62..70].copy_from_slice(&[17, 0, 1, 4, 0, 0, 0, 0]);
         assert!(matches!(parsed(&first).transport, Transport::Fragment(_)));
-        assert_eq!(Headers::parse_whole(&first, 40), Err(ParseError::Ipv6ExtensionOrder));
+        assert_eq!(
+            Headers::parse_whole(&first, first.len(), 40),
+            Err(ParseError::Ipv6ExtensionOrder)
+        );
     }
 
     proptest! {
@@ -153,12 +173,23 @@ mod tests {
             let size = (size * 8).max(header_len.next_multiple_of(8));
             prop_assume!(whole.transport_len() > size);
             let (mut pieces, length) = reassembled(fragments(&frame, size)).unwrap();
-            let mut headers = Headers::parse_whole(&pieces[0], length).unwrap();
+            let mut headers = Headers::parse_whole(&pieces[0], pieces[0].len(), length).unwrap();
             prop_assert_eq!(headers.transport, whole.transport);
             prop_assert_eq!(headers.flow_tuple(), whole.flow_tuple());
             prop_assert_eq!(headers.payload_len, whole.payload_len);
             prop_assert!(verify_transport_parts(&pieces[0], rest(&pieces), &headers));
             prop_assert!(!verify_transport(&pieces[0], &headers));
+
+            let mut joined = vec![0; frame.len()];
+            prop_assert_eq!(join(pieces.iter().map(Vec::as_slice), &mut joined), Ok(frame.len()));
+            let again = parsed(&joined);
+            prop_assert_eq!(again.transport, whole.transport);
+            prop_assert_eq!(again.flow_tuple(), whole.flow_tuple());
+            prop_assert_eq!(again.payload(&joined), whole.payload(&frame));
+            prop_assert!(verify_transport(&joined, &again));
+            let short = joined.len() - 1;
+            let does_not_fit = join(pieces.iter().map(Vec::as_slice), &mut joined[..short]);
+            prop_assert_eq!(does_not_fit, Err(EmitError::BufferTooSmall));
 
             // Service translation of every fragment.
             let address = match headers.network {
@@ -171,7 +202,7 @@ mod tests {
                 rewrite::destination(piece, &mut headers, address, None).unwrap();
                 prop_assert_eq!(parsed(piece), headers);
             }
-            prop_assert_eq!(Headers::parse_whole(&pieces[0], length), Ok(headers));
+            prop_assert_eq!(Headers::parse_whole(&pieces[0], pieces[0].len(), length), Ok(headers));
             prop_assert!(verify_transport_parts(&pieces[0], rest(&pieces), &headers));
         }
     }

@@ -100,7 +100,7 @@ impl Headers {
     }
 
     /// Reads the headers of a packet whose fragments have all come, from the frame of the first
-    /// one. `length` is the packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
+    /// one: of its `frame_len` bytes, what lies in the first buffer. `length` is the packet's as [`Arrival::Whole`](crate::fragment::Arrival::Whole) says.
     ///
     /// The other fragments' data take the place of further buffers: the payload ends beyond this
     /// frame, and [`Headers::packet_end`] is the end of this frame's part of the packet.
@@ -109,8 +109,12 @@ impl Headers {
     /// As for [`Headers::parse`]. The whole transport header must lie in the first fragment;
     /// further extension headers behind an IPv6 fragment header are refused, since no honest sender
     /// fragments between them.
-    pub fn parse_whole(first_fragment: &[u8], length: u16) -> Result<Self, ParseError> {
-        let headers = Self::parse(first_fragment)?;
+    pub fn parse_whole(
+        first_fragment: &[u8],
+        frame_len: usize,
+        length: u16,
+    ) -> Result<Self, ParseError> {
+        let headers = Self::parse_first(first_fragment, frame_len)?;
         let Transport::Fragment(Fragment { offset: 0, protocol, .. }) = headers.transport else {
             return Err(ParseError::FragmentLength);
         };
@@ -119,8 +123,8 @@ impl Headers {
         {
             return Err(ParseError::Ipv6ExtensionOrder);
         }
-        let data =
-            first_fragment.get(headers.transport_offset..headers.packet_end()).unwrap_or_default();
+        let end = headers.packet_end().min(first_fragment.len());
+        let data = first_fragment.get(headers.transport_offset..end).unwrap_or_default();
         let reach =
             Reach { offset: headers.transport_offset, length: usize::from(length), bytes: data };
         reach.parse_transport(headers.ethernet, headers.network, protocol)

@@ -131,19 +131,26 @@ fn a_pod_s_stack_leaves_checksums_to_hardware() {
 
 #[test]
 fn fragments_linux_sends_become_whole_packets_with_a_right_checksum() {
-    let limits =
-        Limits { packets: 16, packets_per_source: 8, pieces_per_packet: 8, pieces: 64, age: 1 };
+    let limits = Limits {
+        packets: 16,
+        packets_per_source: 8,
+        packets_per_link: 16,
+        pieces_per_packet: 8,
+        buffers: 64,
+        buffers_per_link: 64,
+        age: 1,
+    };
     let mut reassembler = Reassembler::new(limits);
     let mut whole = 0;
     for (name, frame) in named("linux-fragment") {
         let headers = Headers::parse(&frame).unwrap();
-        let (key, fragment) = FragmentKey::of(&headers).unwrap();
-        match reassembler.insert(key, fragment, headers.payload_len, frame, 0) {
+        let (key, fragment) = FragmentKey::of(&headers, 0).unwrap();
+        match reassembler.insert(key, fragment, headers.payload_len, 1, frame, 0) {
             Arrival::Wait => {}
             Arrival::Refuse { reason, .. } => panic!("{name}: {reason:?}"),
             Arrival::Whole { items, length } => {
                 let items = items.collect::<Vec<_>>();
-                let headers = Headers::parse_whole(&items[0], length).unwrap();
+                let headers = Headers::parse_whole(&items[0], items[0].len(), length).unwrap();
                 let rest = items[1..]
                     .iter()
                     .map(|frame| Headers::parse(frame).unwrap().payload(frame).unwrap());

@@ -4,6 +4,8 @@
 //! is bounded; when it is full an idle or half-open connection makes room, or the packet is a named drop.
 
 pub mod expiry;
+mod hash;
+mod shares;
 pub mod table;
 pub mod tcp;
 
@@ -41,6 +43,16 @@ pub struct Judgement {
     pub source_port: PortId,
     /// The port that leads to the other end.
     pub destination_port: PortId,
+}
+
+impl Connection {
+    /// The port whose share of the table it takes: the opener's if a pod opened it, else that of the pod it was opened to.
+    fn charged_to(&self) -> PortId {
+        match self.judgement.source.endpoint {
+            Some(_) => self.judgement.source_port,
+            None => self.judgement.destination_port,
+        }
+    }
 }
 
 /// One connection.

@@ -1,16 +1,24 @@
 //! The table of one worker's connections: bounded, with one keyed index for both directions.
+//!
+//! Whoever has its share of the table, or finds it full, first gives up what nobody answered. A full table is shared evenly: who
+//! has more connections than the newcomer gives one up, so no set of endpoints can keep another one out.
 
 use hashbrown::HashMap;
 use parser::flow_key::{FlowKey, FlowTuple};
 
-use super::{Connection, Direction, expiry, tcp::Phase};
+use super::{
+    Connection, Direction, expiry,
+    hash::{self, FlowHasher},
+    shares::Shares,
+    tcp::Phase,
+};
 use crate::{
+    budgets::Budgets,
+    drop_reason::DropReason,
     inspect::Shadow,
+    worker::PortId,
     worker::clock::{Tick, between},
 };
-
-/// Connections that a worker keeps, Cilium's default for TCP (`--bpf-ct-global-tcp-max`).
-pub const CAPACITY: usize = 524_288;
 
 /// Connections that may have a shadow, about 1 KiB each; the ones beyond are not followed, so an HTTP rule that comes later resets
 /// them.
@@ -18,6 +26,9 @@ const SHADOWS: usize = 65_536;
 
 /// Entries that a packet without room may look at for one that can go.
 const EVICTION_PROBES: usize = 32;
+
+/// The same among the connections of one endpoint, and among streams that hold bytes.
+const SHARE_PROBES: usize = 8;
 
 /// The number of a connection in its table; numbers are used again, so an old one may name another connection, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,10 +63,11 @@ struct Slot {
 #[derive(Debug)]
 pub struct Connections {
     /// Both directions of a flow have one key; a connection to a service has a second one, of the flow before translation.
-    index: HashMap<FlowKey, Entry>,
+    index: HashMap<FlowKey, Entry, FlowHasher>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    capacity: usize,
+    shares: Shares,
+    budgets: Budgets,
     shadows: usize,
     cursor: usize,
     evicted: u64,
@@ -63,13 +75,14 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// A table for at most `capacity` connections.
-    pub fn new(capacity: usize) -> Self {
+    /// An empty table with these budgets.
+    pub fn new(budgets: Budgets) -> Self {
         Self {
-            index: HashMap::new(),
+            index: HashMap::with_hasher(hash::seeded()),
             slots: Vec::new(),
             free: Vec::new(),
-            capacity,
+            shares: Shares::default(),
+            budgets,
             shadows: 0,
             cursor: 0,
             evicted: 0,
@@ -149,10 +162,27 @@ impl Connections {
         Some(shadow)
     }
 
-    /// Adds a connection; none if there is no room and nothing can make room.
-    pub fn insert(&mut self, connection: Connection, now: Tick) -> Option<ConnectionId> {
-        if self.len() >= self.capacity && !self.make_room(now) {
-            return None;
+    /// Adds a connection.
+    ///
+    /// # Errors
+    /// [`DropReason::EndpointBudget`] if its endpoint has as many as it may have, [`DropReason::ConnectionTableFull`] if there is no
+    /// room, and nothing that can make room.
+    pub fn insert(
+        &mut self,
+        connection: Connection,
+        now: Tick,
+    ) -> Result<ConnectionId, DropReason> {
+        let owner = connection.charged_to();
+        if self.shares.connections(owner) >= self.budgets.connections_per_endpoint
+            && !self.make_room_of(owner, now)
+        {
+            return Err(DropReason::EndpointBudget);
+        }
+        if self.len() >= self.budgets.connections
+            && !self.make_room(now)
+            && !self.take_from_the_greediest(owner)
+        {
+            return Err(DropReason::ConnectionTableFull);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, connection: None });
@@ -162,9 +192,10 @@ impl Connections {
             let (key, opener_flipped) = FlowKey::of(tuple);
             self.index.insert(key, Entry { slot, opener_flipped });
         }
-        let place = self.slots.get_mut(slot as usize)?;
+        self.shares.add(slot, owner);
+        let place = self.slots.get_mut(slot as usize).ok_or(DropReason::ConnectionTableFull)?;
         place.connection = Some(connection);
-        Some(ConnectionId { slot, generation: place.generation })
+        Ok(ConnectionId { slot, generation: place.generation })
     }
 
     /// Takes a connection out.
@@ -175,6 +206,7 @@ impl Connections {
         self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
+        self.shares.remove(id.slot);
         for tuple in [Some(&connection.flow), connection.service.as_ref()].into_iter().flatten() {
             let (key, _) = FlowKey::of(tuple);
             // A newer connection may have taken the key over.
@@ -200,16 +232,74 @@ impl Connections {
     fn make_room(&mut self, now: Tick) -> bool {
         for _ in 0..EVICTION_PROBES {
             let Some((id, connection)) = self.next() else { continue };
-            let expired = between(connection.last_seen, now) > expiry::lifetime(connection.phase);
-            if expired
-                || matches!(connection.phase, Phase::Opening | Phase::Closing | Phase::Datagram)
-            {
-                self.remove(id);
-                self.evicted += 1;
+            if can_go(connection, now) {
+                self.evict(id);
                 return true;
             }
         }
         false
+    }
+
+    /// The same among the connections charged to `owner`.
+    fn make_room_of(&mut self, owner: PortId, now: Tick) -> bool {
+        for _ in 0..SHARE_PROBES {
+            let Some((id, connection)) = self.next_of(owner) else { return false };
+            if can_go(connection, now) {
+                self.evict(id);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Removes a connection of whoever has the most, unless that is `owner`.
+    fn take_from_the_greediest(&mut self, owner: PortId) -> bool {
+        let Some(greediest) = self.shares.greediest() else { return false };
+        if self.shares.connections(greediest) <= self.shares.connections(owner) {
+            return false;
+        }
+        let Some((id, _)) = self.next_of(greediest) else { return false };
+        self.evict(id);
+        true
+    }
+
+    fn evict(&mut self, id: ConnectionId) {
+        self.remove(id);
+        self.evicted += 1;
+    }
+
+    /// Bytes that streams hold.
+    pub fn held(&self) -> usize {
+        self.shares.held()
+    }
+
+    /// The stream of this connection holds `bytes` now. If that is more than its endpoint or all may hold, the connection that
+    /// should be reset for it: the one that holds the most among some of whoever is to blame.
+    pub fn charge(&mut self, id: ConnectionId, bytes: usize) -> Option<ConnectionId> {
+        self.shares.charge(id.slot, bytes);
+        let owner = self.shares.owner(id.slot)?;
+        let blamed = if self.shares.held_by(owner) > self.budgets.stream_bytes_per_endpoint {
+            owner
+        } else if self.shares.held() > self.budgets.stream_bytes {
+            self.shares.fattest()?
+        } else {
+            return None;
+        };
+        let own = (blamed == owner).then_some((bytes, id));
+        let looked_at = (0..SHARE_PROBES).filter_map(|_| {
+            let (other, _) = self.next_of(blamed)?;
+            Some((self.shares.held_in(other.slot), other))
+        });
+        let (held, victim) = looked_at.chain(own).max_by_key(|(held, _)| *held)?;
+        // None of those that were looked at holds anything: the one that asks for more does without.
+        Some(if held > 0 { victim } else { id })
+    }
+
+    fn next_of(&mut self, owner: PortId) -> Option<(ConnectionId, &Connection)> {
+        let slot = self.shares.next(owner)?;
+        let place = self.slots.get(slot as usize)?;
+        let id = ConnectionId { slot, generation: place.generation };
+        place.connection.as_ref().map(|connection| (id, connection))
     }
 
     fn next(&mut self) -> Option<(ConnectionId, &Connection)> {
@@ -219,6 +309,12 @@ impl Connections {
             ConnectionId { slot: u32::try_from(self.cursor).ok()?, generation: slot.generation };
         slot.connection.as_ref().map(|connection| (id, connection))
     }
+}
+
+/// Whether a connection gives way to others: expired, closing, half open or not TCP.
+fn can_go(connection: &Connection, now: Tick) -> bool {
+    between(connection.last_seen, now) > expiry::lifetime(connection.phase)
+        || matches!(connection.phase, Phase::Opening | Phase::Closing | Phase::Datagram)
 }
 
 #[cfg(test)]
@@ -264,9 +360,13 @@ mod tests {
         }
     }
 
+    fn table(connections: usize) -> Connections {
+        Connections::new(Budgets { connections, ..Budgets::default() })
+    }
+
     #[test]
     fn both_directions_find_the_connection_and_know_which_they_are() {
-        let mut table = Connections::new(4);
+        let mut table = table(4);
         let id = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
         assert_eq!(table.find(&tuple(1000)), Some(Found { id, direction: Direction::Original }));
         assert_eq!(
@@ -278,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_service_connection_is_found_by_either_address() {
-        let mut table = Connections::new(4);
+        let mut table = table(4);
         let frontend = FlowTuple { destination: IpAddr::from([10, 96, 0, 1]), ..tuple(1000) };
         let mut connection = connection(1000, Phase::Established);
         connection.service = Some(frontend);
@@ -295,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_number_used_again_does_not_name_the_old_connection() {
-        let mut table = Connections::new(4);
+        let mut table = table(4);
         let old = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
         table.remove(old);
         let new = table.insert(connection(1001, Phase::Established), Tick(0)).unwrap();
@@ -305,13 +405,13 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_up_what_nobody_answered_and_nothing_else() {
-        let mut table = Connections::new(2);
+        let mut table = table(2);
         table.insert(connection(1, Phase::Established), Tick(0)).unwrap();
         table.insert(connection(2, Phase::Opening), Tick(0)).unwrap();
         table.insert(connection(3, Phase::Established), Tick(0)).unwrap();
         assert_eq!((table.find(&tuple(2)), table.evicted()), (None, 1));
         assert!(
-            table.insert(connection(4, Phase::Established), Tick(0)).is_none(),
+            table.insert(connection(4, Phase::Established), Tick(0)).is_err(),
             "both are in use"
         );
         assert_eq!(table.len(), 2);
@@ -319,7 +419,7 @@ mod tests {
 
     #[test]
     fn silence_ends_a_connection_when_its_phase_says_so() {
-        let mut table = Connections::new(4);
+        let mut table = table(4);
         table.insert(connection(1, Phase::Established), Tick(0)).unwrap();
         table.insert(connection(2, Phase::Opening), Tick(0)).unwrap();
         table.expire(Tick(59_000), 8);
@@ -328,5 +428,72 @@ mod tests {
         assert_eq!((table.len(), table.expired()), (1, 1));
         table.expire(Tick(8_001_000), 8);
         assert!(table.is_empty());
+    }
+
+    /// A connection that is charged to `port`.
+    fn of(port: u16, src_port: u16, phase: Phase) -> Connection {
+        let mut connection = connection(src_port, phase);
+        connection.flow.source = IpAddr::from([10, 0, 1, u8::try_from(port).unwrap()]);
+        connection.judgement.destination_port = PortId(port);
+        connection
+    }
+
+    #[test]
+    fn an_endpoint_has_its_share_and_gives_up_its_own_half_open_ones_first() {
+        let budgets =
+            Budgets { connections: 100, connections_per_endpoint: 3, ..Budgets::default() };
+        let mut table = Connections::new(budgets);
+        table.insert(of(5, 1, Phase::Opening), Tick(0)).unwrap();
+        for src_port in 1..=3 {
+            table.insert(of(6, src_port, Phase::Established), Tick(0)).unwrap();
+        }
+        let refused = table.insert(of(6, 4, Phase::Established), Tick(0));
+        assert_eq!(refused, Err(DropReason::EndpointBudget));
+        for src_port in 2..100 {
+            table.insert(of(5, src_port, Phase::Opening), Tick(0)).unwrap();
+        }
+        assert_eq!(table.len(), 6);
+        assert!(table.find(&of(5, 1, Phase::Opening).flow).is_none(), "its oldest");
+    }
+
+    #[test]
+    fn two_that_work_together_cannot_keep_a_third_out() {
+        let budgets =
+            Budgets { connections: 10, connections_per_endpoint: 5, ..Budgets::default() };
+        let mut table = Connections::new(budgets);
+        for src_port in 0..5 {
+            table.insert(of(1, src_port, Phase::Established), Tick(0)).unwrap();
+            table.insert(of(2, src_port, Phase::Established), Tick(0)).unwrap();
+        }
+        for src_port in 0..3 {
+            table.insert(of(3, src_port, Phase::Established), Tick(0)).unwrap();
+        }
+        assert_eq!(table.len(), 10);
+        for (port, has) in [(1, 3..=4), (2, 3..=4), (3, 3..=3)] {
+            assert!(has.contains(&table.shares.connections(PortId(port))), "port {port}");
+        }
+        let refused = table.insert(of(3, 9, Phase::Established), Tick(0));
+        assert_eq!(refused.map(drop), Ok(()), "up to an even share");
+        let refused = table.insert(of(3, 10, Phase::Established), Tick(0));
+        assert_eq!(refused, Err(DropReason::ConnectionTableFull), "and no further");
+    }
+
+    #[test]
+    fn the_stream_that_holds_the_most_goes_when_its_endpoint_holds_too_much() {
+        let budgets =
+            Budgets { stream_bytes: 1000, stream_bytes_per_endpoint: 500, ..Budgets::default() };
+        let mut table = Connections::new(budgets);
+        let mut insert =
+            |port, src_port| table.insert(of(port, src_port, Phase::Established), Tick(0)).unwrap();
+        let (small, big, other, third) = (insert(1, 1), insert(1, 2), insert(2, 1), insert(3, 1));
+        assert_eq!(table.charge(small, 100), None);
+        assert_eq!(table.charge(big, 400), None);
+        assert_eq!(table.charge(small, 101), Some(big));
+        assert_eq!(table.charge(big, 0), None);
+        assert_eq!(table.charge(other, 499), None);
+        assert_eq!(table.charge(third, 400), None);
+        assert_eq!(table.charge(third, 401), Some(other), "all together hold too much");
+        table.remove(other);
+        assert_eq!(table.held(), 502);
     }
 }

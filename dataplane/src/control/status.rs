@@ -93,6 +93,10 @@ pub struct WorkerStatus {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
+    /// Inspected connections that were reset because too many bytes were held.
+    pub streams_shed: u64,
     /// Packets it took.
     pub received: u64,
 }
@@ -220,7 +224,17 @@ impl fmt::Display for Status {
         )?;
         writeln!(f)?;
         let mut rows = vec![
-            ["WORKER", "CORE", "CONNECTIONS", "STREAMS", "EVICTED", "RECEIVED"].map(String::from),
+            [
+                "WORKER",
+                "CORE",
+                "CONNECTIONS",
+                "STREAMS",
+                "HELD BYTES",
+                "SHED",
+                "EVICTED",
+                "RECEIVED",
+            ]
+            .map(String::from),
         ];
         rows.extend(self.workers.iter().map(|worker| {
             let core = if worker.pinned {
@@ -233,6 +247,8 @@ impl fmt::Display for Status {
                 core,
                 worker.connections.to_string(),
                 worker.streams.to_string(),
+                worker.held_bytes.to_string(),
+                worker.streams_shed.to_string(),
                 worker.evicted.to_string(),
                 worker.received.to_string(),
             ]

@@ -36,7 +36,8 @@ impl Stream {
         };
         let ack = match side {
             Side::Client => self.client_may_be_told(),
-            Side::Server => back.splice.backward(back.una).max(back.told),
+            // The client may have acknowledged a FIN of ours, which the server never sent.
+            Side::Server => back.splice.backward(back.una).min(back.high).max(back.told),
         };
         let edge = match side {
             Side::Client => self.client_edge(),

@@ -40,6 +40,12 @@ impl Shadow {
             && self.0.is_readable()
     }
 
+    /// Heap in use beyond the state itself, for the caller's budgets; bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
+
     /// The stream, to decide from now on. Requests that the server has are its own; one that opened a tunnel cannot be judged any
     /// more, so there is none.
     #[must_use]

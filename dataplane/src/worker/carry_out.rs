@@ -23,9 +23,6 @@ use crate::{
     world::{PortKind, World},
 };
 
-/// ICMP errors that one worker sends in a second at most.
-const ICMP_ERRORS_PER_SECOND: u32 = 1000;
-
 /// Dropped packets that one worker tells of in a second at most; all are counted.
 const DROPS_TOLD_PER_SECOND: u32 = 1000;
 
@@ -38,7 +35,7 @@ pub struct Budget {
 
 impl Budget {
     /// Whether it may be done once more.
-    fn take(&mut self, now: Tick, most: u32) -> bool {
+    pub(super) fn take(&mut self, now: Tick, most: u32) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
             *self = Self { second, spent: 0 };
@@ -72,6 +69,9 @@ impl<P: Port> Worker<P> {
                     Ok(()) => self.transmit(world, to, frame),
                     Err(reason) => self.discard(Verdict::Drop(reason), frame),
                 }
+            }
+            Verdict::Gather { settled } => {
+                self.gather(world, port, headers, frame, settled, now);
             }
             Verdict::Inspect(found) => {
                 let way = self
@@ -112,7 +112,13 @@ impl<P: Port> Worker<P> {
     }
 
     /// Tells of a packet that is dropped for another reason than policy, whose denials are told with their verdict.
-    fn tell_drop(&mut self, world: &World, headers: &Headers, reason: DropReason, now: Tick) {
+    pub(super) fn tell_drop(
+        &mut self,
+        world: &World,
+        headers: &Headers,
+        reason: DropReason,
+        now: Tick,
+    ) {
         let denied = matches!(reason, DropReason::PolicyDenied | DropReason::PolicyDeny);
         let tuple = headers.flow_tuple().or_else(|| fragment_tuple(headers));
         let (Some(table), Some(tuple)) = (world.table.as_deref(), tuple) else { return };
@@ -235,7 +241,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Builds an answer and sends it back out of the port that the question came in on.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         world: &World,
         port: PortId,
@@ -245,7 +251,8 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         let Some(view) = world.port(port) else { return };
-        if answer.is_icmp_error() && !self.icmp_budget.take(now, ICMP_ERRORS_PER_SECOND) {
+        let most = self.settings.budgets.icmp_errors_per_second;
+        if answer.is_icmp_error() && !self.ports.may_send_icmp_error(port, now, most) {
             return;
         }
         let Some(mut frame) = self.pool.take() else {
@@ -280,7 +287,7 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn hand_on(&mut self, worker: WorkerId, parcel: Parcel) {
+    pub(super) fn hand_on(&mut self, worker: WorkerId, parcel: Parcel) {
         let judged = matches!(parcel, Parcel::Transmit { .. });
         let Some(inbox) = self.workers.get(usize::from(worker.0)).filter(|_| worker != self.id)
         else {
@@ -389,7 +396,7 @@ fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), D
 }
 
 /// Takes off what the last link put behind a short packet. A chain has nothing there (`Worker::process`).
-fn cut_padding(frame: &mut Frame, headers: &Headers) {
+pub(super) fn cut_padding(frame: &mut Frame, headers: &Headers) {
     if !frame.is_chain() {
         frame.set_len(headers.packet_end());
     }

@@ -57,6 +57,11 @@ pub enum Verdict {
         /// What the quoted packet's sender knows of it.
         quoted: Quoted,
     },
+    /// Keep it until its packet is whole, which is judged then.
+    Gather {
+        /// As in [`Verdict::HandOn`].
+        settled: bool,
+    },
     /// Answer it; its frame has done its work.
     Answer(Answer),
     /// It told something that we took note of.
@@ -117,7 +122,7 @@ impl<P: Port> Worker<P> {
             return self.judge_icmp_error(world, port, headers, error);
         }
         match headers.transport {
-            Transport::Fragment(_) => Verdict::Drop(DropReason::Fragment),
+            Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match headers.flow_tuple() {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
@@ -369,13 +374,13 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         self.count_grounds(access);
         match self.connections.insert(connection, now) {
-            Some(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
-            Some(id) => {
+            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
+            Ok(id) => {
                 let verdict = forward(world, port, headers, tuple, wanted);
                 let found = Found { id, direction: Direction::Original };
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
             }
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Err(full) => Verdict::Drop(full),
         }
     }
 
@@ -476,8 +481,8 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(direction);
         self.count_grounds(connection.judgement.access);
         match self.connections.insert(connection, now) {
-            Some(_) => forward(world, port, headers, tuple, wanted),
-            None => Verdict::Drop(DropReason::ConnectionTableFull),
+            Ok(_) => forward(world, port, headers, tuple, wanted),
+            Err(full) => Verdict::Drop(full),
         }
     }
 

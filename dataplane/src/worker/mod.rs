@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+mod fragments;
 pub mod handoff;
 pub mod judge;
 mod linear;
@@ -29,7 +30,8 @@ use parser::headers::Headers;
 use policy_table::HttpScratch;
 
 use crate::{
-    connection::{self, ConnectionId, Connections},
+    budgets::Budgets,
+    connection::{ConnectionId, Connections},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
@@ -102,7 +104,7 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address.
+    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
     /// Connections.
     pub connections: usize,
@@ -110,6 +112,8 @@ pub struct Report {
     pub streams: usize,
     /// Connections that made room for others.
     pub evicted: u64,
+    /// Bytes that inspected streams hold.
+    pub held_bytes: usize,
 }
 
 /// How things are with a worker's sockets on one port.
@@ -141,6 +145,15 @@ pub struct Reporting {
     pub hits: Sender<Hits>,
 }
 
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What one inspected connection may use, and which rules of the grammar are widened.
+    pub limits: inspect::Limits,
+    /// What the worker may use in all, and one endpoint of it.
+    pub budgets: Budgets,
+}
+
 /// Whether a turn had work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -162,9 +175,10 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
-    limits: inspect::Limits,
+    settings: Settings,
     scratch: HttpScratch,
     outbox: stream::Outbox,
     linear: linear::Linear,
@@ -175,7 +189,6 @@ pub struct Worker<P> {
     /// Workers that got parcels in this turn.
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
-    icmp_budget: carry_out::Budget,
     drop_budget: carry_out::Budget,
 }
 
@@ -187,6 +200,7 @@ impl<P: Port> Worker<P> {
         pool: Pool,
         workers: Vec<Arc<Inbox>>,
         reporting: Reporting,
+        settings: Settings,
     ) -> Self {
         Self {
             id,
@@ -196,9 +210,10 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
-            connections: Connections::new(connection::table::CAPACITY),
+            connections: Connections::new(settings.budgets),
+            fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
-            limits: inspect::Limits::default(),
+            settings,
             scratch: HttpScratch::default(),
             outbox: stream::Outbox::default(),
             linear: linear::Linear::default(),
@@ -208,7 +223,6 @@ impl<P: Port> Worker<P> {
             workers,
             to_ring: Vec::new(),
             reporting,
-            icmp_budget: carry_out::Budget::default(),
             drop_budget: carry_out::Budget::default(),
         }
     }
@@ -271,6 +285,7 @@ impl<P: Port> Worker<P> {
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
         self.expire_waiting();
+        self.expire_fragments(now);
         self.flush();
         progress
     }
@@ -322,6 +337,7 @@ impl<P: Port> Worker<P> {
                     self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
                 }
+                self.forget_fragments();
                 if let Some((sockets, fd)) = self.ports.remove(port) {
                     if let Some(fd) = fd {
                         let _unwatched = rest.unwatch(fd);
@@ -358,10 +374,11 @@ impl<P: Port> Worker<P> {
             counters: self.counters.clone(),
             ports: self.ports.report(),
             free: self.pool.free(),
-            waiting: self.ports.waiting(),
+            waiting: self.ports.waiting() + self.fragments.waiting(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
+            held_bytes: self.connections.held(),
         }
     }
 
@@ -376,6 +393,7 @@ impl<P: Port> Worker<P> {
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);
         }
+        self.forget_fragments();
         self.pool.retire();
     }
 

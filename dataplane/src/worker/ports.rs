@@ -4,6 +4,7 @@ use std::{collections::VecDeque, os::fd::RawFd, time::Duration};
 
 use super::{
     PortId, PortReport,
+    carry_out::Budget,
     clock::{Tick, between},
 };
 use crate::{
@@ -32,6 +33,7 @@ struct Slot<P> {
     fd: Option<RawFd>,
     received: u64,
     sent: u64,
+    icmp_errors: Budget,
     /// Something was sent since the last flush.
     dirty: bool,
     /// The pod was told where its gateway is now.
@@ -50,11 +52,19 @@ pub(super) struct Ports<P> {
     dirty: Vec<PortId>,
     /// Packets that are ready but for the neighbour's hardware address.
     waiting: VecDeque<Waiting>,
+    /// Sent to ports that only other workers have sockets on.
+    icmp_errors_elsewhere: Budget,
 }
 
 impl<P> Default for Ports<P> {
     fn default() -> Self {
-        Self { slots: Vec::new(), homes: Vec::new(), dirty: Vec::new(), waiting: VecDeque::new() }
+        Self {
+            slots: Vec::new(),
+            homes: Vec::new(),
+            dirty: Vec::new(),
+            waiting: VecDeque::new(),
+            icmp_errors_elsewhere: Budget::default(),
+        }
     }
 }
 
@@ -79,6 +89,7 @@ impl<P: Port> Ports<P> {
                 fd: fd.filter(|_| receives),
                 received: 0,
                 sent: 0,
+                icmp_errors: Budget::default(),
                 dirty: false,
                 announced: false,
                 gone: false,
@@ -140,6 +151,15 @@ impl<P: Port> Ports<P> {
     /// Whether this worker can send on the port itself.
     pub(super) fn can_send(&self, port: PortId) -> bool {
         matches!(self.slots.get(usize::from(port.0)), Some(Some(_)))
+    }
+
+    /// Whether one more ICMP error may go to this port in this second, of `most`. Each port has its own budget, so nobody can use up
+    /// another one's.
+    pub(super) fn may_send_icmp_error(&mut self, port: PortId, now: Tick, most: u32) -> bool {
+        match self.slots.get_mut(usize::from(port.0)) {
+            Some(Some(slot)) => slot.icmp_errors.take(now, most),
+            _ => self.icmp_errors_elsewhere.take(now, most),
+        }
     }
 
     /// Queues a packet, or says why not.

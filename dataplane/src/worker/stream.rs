@@ -288,7 +288,7 @@ impl<P: Port> Worker<P> {
             .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
         let follows = match (&mut connection.shadow, &segment) {
-            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.limits),
+            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.settings.limits),
             (None, Some(segment)) => {
                 if let Some(shadow) = Shadow::open(segment, now) {
                     self.connections.follow(found.id, shadow);
@@ -297,9 +297,19 @@ impl<P: Port> Worker<P> {
             }
             (_, None) => false,
         };
-        if !follows {
-            drop(self.connections.take_shadow(found.id));
+        let connection = self.connections.connection(found.id);
+        let shadow = connection.and_then(|connection| connection.shadow.as_ref());
+        let held = shadow.map_or(0, Shadow::held_bytes);
+        // Nobody needs a shadow as much as others need what it holds.
+        if !follows || self.connections.charge(found.id, held).is_some() {
+            self.unfollow(found.id);
         }
+    }
+
+    /// Forgets what a connection's bytes were.
+    pub(super) fn unfollow(&mut self, id: ConnectionId) {
+        drop(self.connections.take_shadow(id));
+        let _less = self.connections.charge(id, 0);
     }
 
     /// Gives a segment to the stream of its connection and does what the stream wants.
@@ -332,7 +342,9 @@ impl<P: Port> Worker<P> {
             &mut self.counters,
         );
         let disposition = match &mut connection.stream {
-            Some(stream) => stream.segment(&segment, now, &self.limits, &mut judge, &mut sink),
+            Some(stream) => {
+                stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
+            }
             None => match Stream::open(&segment, now, &mut sink) {
                 Ok(stream) => {
                     connection.stream = Some(Box::new(stream));
@@ -349,6 +361,7 @@ impl<P: Port> Worker<P> {
         }
         self.schedule(found.id);
         let rest = self.send_outbox(world, found, Some((headers, frame)));
+        self.settle(world, found.id);
         match (rest, disposition) {
             (None, _) => {}
             (Some(frame), Disposition::Dropped(reason)) => {
@@ -393,7 +406,8 @@ impl<P: Port> Worker<P> {
                 &mut self.counters,
             );
             let Some(stream) = connection.stream.as_mut() else { continue };
-            let _reason_is_the_engines_own = stream.tick(now, &self.limits, &mut judge, &mut sink);
+            let _reason_is_the_engines_own =
+                stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
             let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;
@@ -401,13 +415,43 @@ impl<P: Port> Worker<P> {
             if let Some(frame) = self.send_outbox(world, found, None) {
                 self.pool.give(frame);
             }
+            self.settle(world, id);
+        }
+    }
+
+    /// Notes what a stream holds now. If that is more than the budgets allow, the stream that holds the most is reset for it.
+    fn settle(&mut self, world: &World, id: ConnectionId) {
+        let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_ref()) else {
+            return;
+        };
+        let held = stream.held_bytes();
+        let Some(victim) = self.connections.charge(id, held) else { return };
+        let Some(connection) = self.connections.connection(victim) else { return };
+        let mut sink = FrameSink::new(
+            connection,
+            &mut self.outbox,
+            (&mut self.pool, &mut self.workbench),
+            &mut self.counters,
+        );
+        let Some(stream) = connection.stream.as_mut() else {
+            return self.unfollow(victim);
+        };
+        stream.reset(&mut sink);
+        connection.phase = Phase::Closing;
+        let left = stream.held_bytes();
+        self.counters.streams_shed += 1;
+        let _within_budget = self.connections.charge(victim, left);
+        let found = Found { id: victim, direction: Direction::Original };
+        if let Some(frame) = self.send_outbox(world, found, None) {
+            self.pool.give(frame);
         }
     }
 
     /// Makes sure that the stream is woken when it wants to be.
     fn schedule(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.connection(id) else { return };
-        let Some(due) = connection.stream.as_ref().and_then(|stream| stream.deadline(&self.limits))
+        let Some(due) =
+            connection.stream.as_ref().and_then(|stream| stream.deadline(&self.settings.limits))
         else {
             return;
         };

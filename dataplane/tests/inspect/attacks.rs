@@ -698,3 +698,23 @@ fn h9_what_stands_behind_a_broken_chunk_never_leaves_even_if_it_came_early() {
     hand.client(at_rest, &rest);
     assert_eq!(hand.received(), String::from_utf8_lossy(&[head.as_slice(), data].concat()));
 }
+
+/// Found by the fuzz target `stream`: the server was told that it had sent our FIN, and takes no such segment.
+#[test]
+fn t18_what_is_sent_again_to_the_server_never_acknowledges_our_own_fin() {
+    let head = b"POST /allow HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\n";
+    let mut hand = Hand::open();
+    hand.client(0, &[head.as_slice(), b"helloXX"].concat());
+    let answer = hand.said_to(Side::Client).len() as u32;
+    assert!(answer > 0);
+    hand.client_with(head.len() as u32 + 7, b"", |packet| packet.ack = SERVER + 1 + answer + 1);
+    let mut repeated = 0;
+    for _ in 0..10 {
+        hand.tick(500);
+        for (_, packet) in hand.last.iter().filter(|(to, _)| *to == Side::Server) {
+            repeated += packet.payload.len();
+            assert_eq!(packet.ack, SERVER + 1, "{packet:?}");
+        }
+    }
+    assert!(repeated > 0, "nothing was sent again, so this shows nothing");
+}

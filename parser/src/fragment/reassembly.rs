@@ -29,18 +29,21 @@ pub struct FragmentKey {
     destination: IpAddr,
     protocol: Protocol,
     identification: u32,
+    link: u16,
 }
 
 impl FragmentKey {
-    /// The key and the place of a fragment; none for whole packets.
+    /// The key and the place of a fragment that came in on `link`; none for whole packets. What came
+    /// in on two links never makes one packet.
     #[must_use]
-    pub fn of(headers: &Headers) -> Option<(Self, Fragment)> {
+    pub fn of(headers: &Headers, link: u16) -> Option<(Self, Fragment)> {
         let Transport::Fragment(fragment) = headers.transport else { return None };
         let key = Self {
             source: headers.source()?,
             destination: headers.destination()?,
             protocol: fragment.protocol,
             identification: fragment.identification,
+            link,
         };
         Some((key, fragment))
     }
@@ -53,10 +56,14 @@ pub struct Limits {
     pub packets: usize,
     /// Packets of one source address among them.
     pub packets_per_source: usize,
+    /// Packets from one link among them.
+    pub packets_per_link: usize,
     /// Fragments of one packet.
     pub pieces_per_packet: usize,
-    /// Fragments that wait at a time.
-    pub pieces: usize,
+    /// Buffers that waiting fragments lie in.
+    pub buffers: usize,
+    /// Those of fragments from one link among them.
+    pub buffers_per_link: usize,
     /// How long a packet may wait for its last fragment, in ticks.
     pub age: u64,
 }
@@ -69,7 +76,7 @@ pub enum Refusal {
     Overlap,
     /// The packet comes in more pieces than allowed.
     TooManyPieces,
-    /// Nothing more may wait, of this source or at all.
+    /// Nothing more may wait, of this source, from this link, or at all.
     Full,
     /// The last fragment did not come in time.
     Expired,
@@ -117,6 +124,7 @@ impl<T> Iterator for Items<'_, T> {
 struct Piece<T> {
     start: u32,
     end: u32,
+    buffers: usize,
     item: T,
 }
 
@@ -140,8 +148,10 @@ struct Slot<T> {
 pub struct Reassembler<T> {
     limits: Limits,
     slots: Vec<Slot<T>>,
-    /// INVARIANT: the sum of all slots' pieces, at most `limits.pieces`.
+    /// INVARIANT: the number of all slots' pieces.
     waiting: usize,
+    /// INVARIANT: the slots that are not free.
+    open: usize,
 }
 
 impl<T> Reassembler<T> {
@@ -155,7 +165,13 @@ impl<T> Reassembler<T> {
             is_condemned: false,
             pieces: Vec::with_capacity(limits.pieces_per_packet),
         };
-        Self { limits, slots: (0..limits.packets).map(|_| slot()).collect(), waiting: 0 }
+        Self { limits, slots: (0..limits.packets).map(|_| slot()).collect(), waiting: 0, open: 0 }
+    }
+
+    /// Whether nothing waits and nothing is condemned: time changes nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.open == 0
     }
 
     /// Fragments that wait.
@@ -164,12 +180,13 @@ impl<T> Reassembler<T> {
         self.waiting
     }
 
-    /// Takes in a fragment of `length` bytes, which `item` stands for.
+    /// Takes in a fragment of `length` bytes in so many buffers, which `item` stands for.
     pub fn insert(
         &mut self,
         key: FragmentKey,
         fragment: Fragment,
         length: usize,
+        buffers: usize,
         item: T,
         now: u64,
     ) -> Arrival<'_, T> {
@@ -180,7 +197,11 @@ impl<T> Reassembler<T> {
         let Some(index) = self.find(&key).or_else(|| self.open(key, now)) else {
             return refused(item, Refusal::Full);
         };
-        let is_full = self.waiting >= self.limits.pieces;
+        let used = |of: &mut dyn Iterator<Item = &Slot<T>>| {
+            of.map(Slot::buffers).fold(buffers, usize::saturating_add)
+        };
+        let is_full = used(&mut self.slots.iter()) > self.limits.buffers
+            || used(&mut self.of_link(key.link)) > self.limits.buffers_per_link;
         let Some(slot) = self.slots.get_mut(index) else {
             return refused(item, Refusal::Full);
         };
@@ -200,13 +221,14 @@ impl<T> Reassembler<T> {
                 Arrival::Refuse { items, reason }
             }
             Ok(Place { index, start, end }) => {
-                slot.pieces.insert(index, Piece { start, end, item });
+                slot.pieces.insert(index, Piece { start, end, buffers, item });
                 self.waiting = self.waiting.saturating_add(1);
                 if !fragment.more {
                     slot.end = Some(end);
                 }
                 let Some(length) = slot.whole() else { return Arrival::Wait };
                 slot.key = None;
+                self.open = self.open.saturating_sub(1);
                 self.waiting = self.waiting.saturating_sub(slot.pieces.len());
                 let items = Items { newcomer: None, pieces: Some(slot.pieces.drain(..)) };
                 Arrival::Whole { items, length }
@@ -220,6 +242,7 @@ impl<T> Reassembler<T> {
         for slot in self.slots.iter_mut().filter(|slot| slot.key.is_some()) {
             if now.saturating_sub(slot.since) >= self.limits.age {
                 slot.key = None;
+                self.open = self.open.saturating_sub(1);
                 self.waiting = self.waiting.saturating_sub(slot.pieces.len());
                 slot.pieces.drain(..).for_each(|piece| expired(piece.item));
             }
@@ -230,15 +253,22 @@ impl<T> Reassembler<T> {
         self.slots.iter().position(|slot| slot.key.as_ref() == Some(key))
     }
 
-    /// A free slot for a packet of which nothing has come yet, unless its source has too many
-    /// already.
+    fn of_link(&self, link: u16) -> impl Iterator<Item = &Slot<T>> {
+        self.slots.iter().filter(move |slot| slot.key.is_some_and(|key| key.link == link))
+    }
+
+    /// A free slot for a packet of which nothing has come yet, unless its source or its link has
+    /// too many already.
     fn open(&mut self, key: FragmentKey, now: u64) -> Option<usize> {
         let is_of_source =
             |slot: &&Slot<T>| slot.key.is_some_and(|other| other.source == key.source);
-        if self.slots.iter().filter(is_of_source).count() >= self.limits.packets_per_source {
+        if self.slots.iter().filter(is_of_source).count() >= self.limits.packets_per_source
+            || self.of_link(key.link).count() >= self.limits.packets_per_link
+        {
             return None;
         }
         let index = self.slots.iter().position(|slot| slot.key.is_none())?;
+        self.open = self.open.saturating_add(1);
         let slot = self.slots.get_mut(index)?;
         (slot.key, slot.since, slot.end, slot.is_condemned) = (Some(key), now, None, false);
         Some(index)
@@ -253,6 +283,10 @@ struct Place {
 }
 
 impl<T> Slot<T> {
+    fn buffers(&self) -> usize {
+        self.pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.buffers))
+    }
+
     /// Finds the place of a fragment that overlaps nothing and agrees with the packet's end.
     fn place(&self, fragment: Fragment, length: usize) -> Result<Place, Refusal> {
         let start = u32::from(fragment.offset);
@@ -293,8 +327,15 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { packets: 4, packets_per_source: 3, pieces_per_packet: 8, pieces: 12, age: 100 };
+    const LIMITS: Limits = Limits {
+        packets: 4,
+        packets_per_source: 3,
+        packets_per_link: 4,
+        pieces_per_packet: 8,
+        buffers: 12,
+        buffers_per_link: 12,
+        age: 100,
+    };
 
     fn key(source: u8, identification: u32) -> FragmentKey {
         FragmentKey {
@@ -302,6 +343,7 @@ mod tests {
             destination: IpAddr::from([10, 0, 1, 1]),
             protocol: Protocol::UDP,
             identification,
+            link: 0,
         }
     }
 
@@ -325,13 +367,15 @@ mod tests {
         (offset, length, more): (u16, usize, bool),
         item: u32,
     ) -> Became {
-        let became = match reassembler.insert(key, fragment(offset, more), length, item, 0) {
+        let became = match reassembler.insert(key, fragment(offset, more), length, 1, item, 0) {
             Arrival::Wait => Waiting,
             Arrival::Whole { items, length } => Whole(items.collect(), length),
             Arrival::Refuse { items, reason } => Refused(items.collect(), reason),
         };
         let counted = reassembler.slots.iter().map(|slot| slot.pieces.len()).sum::<usize>();
         assert_eq!(reassembler.waiting(), counted);
+        let open = reassembler.slots.iter().filter(|slot| slot.key.is_some()).count();
+        assert_eq!(reassembler.open, open);
         became
     }
 
@@ -430,6 +474,25 @@ mod tests {
     }
 
     #[test]
+    fn one_link_cannot_take_every_place() {
+        let limits = Limits { packets_per_link: 2, buffers_per_link: 3, ..LIMITS };
+        let mut reassembler = Reassembler::new(limits);
+        let of_link = |link, source| FragmentKey { link, ..key(source, 7) };
+        for source in [1, 2] {
+            let became = insert(&mut reassembler, of_link(5, source), (0, 8, true), 1);
+            assert_eq!(became, Waiting);
+        }
+        let full = Refused(vec![2], Refusal::Full);
+        assert_eq!(insert(&mut reassembler, of_link(5, 3), (0, 8, true), 2), full, "packets");
+        assert_eq!(insert(&mut reassembler, of_link(5, 1), (16, 8, true), 1), Waiting);
+        let full = Refused(vec![1, 1, 2], Refusal::Full);
+        assert_eq!(insert(&mut reassembler, of_link(5, 1), (32, 8, true), 2), full, "pieces");
+        assert_eq!(insert(&mut reassembler, of_link(6, 3), (0, 8, true), 3), Waiting);
+        let never_whole = insert(&mut reassembler, of_link(7, 3), (8, 8, false), 4);
+        assert_eq!(never_whole, Waiting, "the halves came in on two links");
+    }
+
+    #[test]
     fn pieces_are_bounded_per_packet_and_in_all() {
         let mut reassembler = Reassembler::new(LIMITS);
         for piece in 0..8_u16 {
@@ -450,6 +513,18 @@ mod tests {
             insert(&mut reassembler, key(1, 7), (128, 8, false), 12),
             Refused(all, Refusal::TooManyPieces)
         );
+    }
+
+    #[test]
+    fn a_fragment_in_many_buffers_takes_as_many_places() {
+        let mut reassembler = Reassembler::new(LIMITS);
+        let mut insert = |source, buffers| {
+            let key = key(source, 7);
+            matches!(reassembler.insert(key, fragment(0, true), 8, buffers, 0, 0), Arrival::Wait)
+        };
+        assert!(!insert(1, 13));
+        assert!(insert(2, 9));
+        assert!(!insert(3, 4));
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn expect_clean(lab: &Lab, daemon: &Daemon) -> Result<()> {
 }
 
 /// A counter of /proc/net/snmp: a line of names and a line of values for each protocol.
-fn counter(snmp: &str, protocol: &str, name: &str) -> Option<u64> {
+pub(crate) fn counter(snmp: &str, protocol: &str, name: &str) -> Option<u64> {
     let prefix = format!("{protocol}: ");
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(&prefix));
     let (names, values) = (lines.next()?, lines.next()?);

@@ -11,7 +11,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod connectivity;
 mod crash;
+mod differential;
+mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
@@ -73,10 +76,13 @@ fn cases() -> Vec<Case> {
         reload::cases(),
         operate::cases(),
         tools::cases(),
+        connectivity::cases(),
         internet::cases(),
         crash::cases(),
         uplink::cases(),
+        fragments::cases(),
         load::cases(),
+        differential::cases(),
     ]
     .into_iter()
     .flatten()

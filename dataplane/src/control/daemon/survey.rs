@@ -136,6 +136,8 @@ impl Daemon {
                 connections: report.connections,
                 streams: report.streams,
                 evicted: report.evicted,
+                held_bytes: report.held_bytes,
+                streams_shed: report.counters.streams_shed,
                 received: report.counters.received,
             })
             .collect()

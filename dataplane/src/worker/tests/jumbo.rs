@@ -142,7 +142,7 @@ fn forty_requests_in_one_packet_of_many_chunks_are_each_judged() {
         request
     };
     let mut rig = open_rig(L7);
-    rig.worker.limits.outstanding = 16;
+    rig.worker.settings.limits.outstanding = 16;
     let texts: Vec<_> = (0..40)
         .map(|number| request(if number == 11 { DENIED } else { ALLOWED }, number))
         .collect();
