@@ -245,8 +245,9 @@ impl<P: Port> Worker<P> {
         let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
             match connection.judgement.access {
-                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => {
+                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass. An inspected
+                // stream is not left to stall: it is reset, whichever side speaks first.
+                Access::Deny(denial) if connection.stream.is_none() => {
                     self.hits.denied(denial.cause);
                     return Verdict::Drop(denied(denial.explicit));
                 }
@@ -257,7 +258,7 @@ impl<P: Port> Worker<P> {
                 }
                 // DNS rules are not enforced yet.
                 Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
-                Access::Allow(_) | Access::Inspect(_) => {}
+                Access::Allow(_) | Access::Inspect(_) | Access::Deny(_) => {}
             }
         }
         // Replies of a connection that is denied now pass, as with Cilium, but do not keep it alive.
@@ -743,6 +744,6 @@ fn hairpin(flow: &FlowTuple) -> FlowTuple {
     FlowTuple { source: loopback, ..*flow }
 }
 
-fn denied(explicit: bool) -> DropReason {
+pub(super) fn denied(explicit: bool) -> DropReason {
     if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
 }
