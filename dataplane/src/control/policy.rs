@@ -23,9 +23,16 @@ pub enum Changed {
 #[derive(Debug)]
 enum Source {
     /// Files as people write them.
-    Directory { files: Directory, compiler: Box<Compiler> },
+    Directory(Box<Written>),
     /// One compiled file, and what of it is in force.
-    File { path: PathBuf, compiled: Option<Compiled> },
+    File { path: PathBuf, compiled: Option<Box<Compiled>> },
+}
+
+/// A directory and what follows from its files.
+#[derive(Debug)]
+struct Written {
+    files: Directory,
+    compiler: Compiler,
 }
 
 /// The policy in force and what became of the newest snapshot.
@@ -47,7 +54,7 @@ impl Policy {
             Source::File { path: config.snapshot.clone(), compiled: None }
         } else {
             let files = Directory::new(&config.snapshot);
-            Source::Directory { files, compiler: Box::default() }
+            Source::Directory(Box::new(Written { files, compiler: Compiler::default() }))
         };
         Self {
             source,
@@ -65,7 +72,8 @@ impl Policy {
         let settings = self.settings(host_addresses);
         let next = self.epoch + 1;
         let made = match &mut self.source {
-            Source::Directory { files, compiler } => {
+            Source::Directory(written) => {
+                let Written { files, compiler } = written.as_mut();
                 let read = match changed {
                     Changed::Anything => files.read(),
                     Changed::Files(names) => {
@@ -85,7 +93,7 @@ impl Policy {
             Source::File { path, compiled } => load(path, &settings, next).map(|(read, table)| {
                 self.policies = read.policies();
                 self.notices = read.notices().to_vec();
-                *compiled = Some(read);
+                *compiled = Some(Box::new(read));
                 table
             }),
         };
@@ -117,7 +125,7 @@ impl Policy {
     pub fn in_force(&self) -> Option<(Snapshot, &Arc<Table>)> {
         let table = self.table.as_ref()?;
         let snapshot = match &self.source {
-            Source::Directory { files, .. } => files.snapshot(),
+            Source::Directory(written) => written.files.snapshot(),
             Source::File { compiled, .. } => compiled.as_ref()?.snapshot().ok()?.snapshot,
         };
         Some((snapshot, table))
