@@ -119,7 +119,7 @@ pub struct Missed {
     pub rx_ring_full: u64,
     /// The fill ring was empty: its owner had no free frame.
     pub fill_ring_empty: u64,
-    /// Anything else, such as a packet larger than a frame.
+    /// A packet larger than a frame, or, in copy mode, one for which there was no frame: counted here once more.
     pub other: u64,
 }
 

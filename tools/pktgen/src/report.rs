@@ -5,13 +5,14 @@
 
 use std::fmt;
 
+use dataplane::umem::kernel::CopyMode;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use xdp_redirect::Mode;
 
 use crate::{
     clock,
-    link::{Link, LinkError},
+    link::{Link, LinkError, OwnLosses},
     receive::Receiver,
     run::{Course, Sample},
     send::Sender,
@@ -115,17 +116,6 @@ pub struct Rx {
     pub latency: Latency,
     /// Packets lost at the receiver itself, which count as lost too.
     pub own_losses: OwnLosses,
-}
-
-/// Packets that the receiver itself lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnLosses {
-    /// Its ring was full or it had no free frame.
-    pub socket: u64,
-    /// Its interface dropped them.
-    pub interface: u64,
-    /// They were larger than a frame of its memory.
-    pub oversized: u64,
 }
 
 /// A distribution of nanoseconds.
@@ -278,26 +268,9 @@ impl Rx {
     ) -> Result<Self, LinkError> {
         let (link, meter) = (receiver.link(), &receiver.meter);
         copy_limit(link, limits);
-        let xdp = link.xdp.map_or("none", Mode::as_str);
-        if link.xdp == Some(Mode::Generic) {
-            let text = format!(
-                "{}: the driver has no XDP, the program ran in generic mode: slower than the interface is",
-                link.place
-            );
-            limits.push(Limitation::new("generic-mode", text));
-        }
+        generic_limit(link, limits);
         let own = receiver.own_losses()?;
-        if own.total() > 0 {
-            let text = format!(
-                "{}: the receiver itself lost {} packets ({} for want of room or frames, {} dropped by the interface, {} too large for a frame); they count as lost and may not be the network's",
-                link.place,
-                own.total(),
-                own.socket,
-                own.interface,
-                own.oversized
-            );
-            limits.push(Limitation::new("receiver", text));
-        }
+        own_limit(link, own, limits);
         let is_tagged = sender.is_none_or(Sender::is_tagged);
         let (received, bytes, unique) = if is_tagged {
             (meter.received, meter.bytes, meter.unique())
@@ -316,7 +289,7 @@ impl Rx {
         Ok(Self {
             interface: link.place.to_string(),
             mode: link.copy.as_str().to_owned(),
-            xdp: xdp.to_owned(),
+            xdp: link.xdp.map_or("none", Mode::as_str).to_owned(),
             received,
             unique,
             bytes,
@@ -330,21 +303,43 @@ impl Rx {
             pps: per_second(received, between),
             bps: per_second(bytes.saturating_mul(8), between),
             latency,
-            own_losses: OwnLosses {
-                socket: own.socket,
-                interface: own.interface,
-                oversized: own.oversized,
-            },
+            own_losses: own,
         })
     }
 }
 
-fn copy_limit(link: &Link, limits: &mut Vec<Limitation>) {
-    use dataplane::umem::kernel::CopyMode;
+/// Notes that the kernel copies.
+pub fn copy_limit(link: &Link, limits: &mut Vec<Limitation>) {
     if link.copy == CopyMode::Copy {
         let text =
             format!("{}: the driver has no zero-copy, the kernel copies each packet", link.place);
         limits.push(Limitation::new("copy-mode", text));
+    }
+}
+
+/// Notes that the program runs in generic mode.
+pub fn generic_limit(link: &Link, limits: &mut Vec<Limitation>) {
+    if link.xdp == Some(Mode::Generic) {
+        let text = format!(
+            "{}: the driver has no XDP, the program ran in generic mode: slower than the interface is",
+            link.place
+        );
+        limits.push(Limitation::new("generic-mode", text));
+    }
+}
+
+/// Notes packets that the receiver itself lost.
+pub fn own_limit(link: &Link, own: OwnLosses, limits: &mut Vec<Limitation>) {
+    if own.total() > 0 {
+        let text = format!(
+            "{}: the receiver itself lost {} packets ({} for want of room or frames, {} dropped by the interface, {} too large for a frame): those losses may not be the network's",
+            link.place,
+            own.total(),
+            own.socket,
+            own.interface,
+            own.oversized
+        );
+        limits.push(Limitation::new("receiver", text));
     }
 }
 
