@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod churn;
 mod connectivity;
 mod crash;
 mod differential;
@@ -76,6 +77,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         story::cases(),
         reload::cases(),
+        churn::cases(),
         operate::cases(),
         tools::cases(),
         connectivity::cases(),
