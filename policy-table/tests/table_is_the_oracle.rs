@@ -516,6 +516,7 @@ fn compare(case: &Case) -> Result<[usize; KINDS], TestCaseError> {
     let settings = Settings {
         enforcement: case.enforcement,
         host_addresses: vec![HOST.parse().expect("an address")],
+        audit: false,
     };
     let table = Table::compile(&loaded.snapshot, &settings, &mut Identities::default(), 1);
     // Each pod is told other addresses of other names.

@@ -24,6 +24,7 @@ pub enum Changed {
 pub struct Policy {
     directory: Directory,
     enforcement: Enforcement,
+    audit: bool,
     compiler: Compiler,
     table: Option<Arc<Table>>,
     epoch: u64,
@@ -38,6 +39,7 @@ impl Policy {
         Self {
             directory: Directory::new(&config.snapshot),
             enforcement: config.enforcement,
+            audit: config.policy_audit_mode,
             compiler: Compiler::default(),
             table: None,
             epoch: 0,
@@ -86,7 +88,7 @@ impl Policy {
             Enforcement::Always => policy_table::Enforcement::Always,
             Enforcement::Never => policy_table::Enforcement::Never,
         };
-        Settings { enforcement, host_addresses: host_addresses.to_vec() }
+        Settings { enforcement, host_addresses: host_addresses.to_vec(), audit: self.audit }
     }
 
     /// The snapshot in force, put together for whoever asks, and the table made of it.
