@@ -80,7 +80,8 @@ impl Workers {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UmemSize {
-    /// Frames of 4096 bytes. A port takes 1024 for receiving; packets in flight take the rest.
+    /// Frames of 4096 bytes. A port takes 1024 for receiving, many ports at most half of all together;
+    /// packets in flight take the rest.
     pub frames: NonZeroU32,
 }
 
@@ -219,6 +220,11 @@ impl Config {
             reason,
         })?;
         Ok(config)
+    }
+
+    /// Ports that frames are received on from the start.
+    pub fn receiving(&self) -> usize {
+        self.ports.len() + usize::from(self.host.is_some()) + usize::from(self.uplink.is_some())
     }
 
     /// The control socket.

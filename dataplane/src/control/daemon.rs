@@ -160,7 +160,7 @@ impl Daemon {
         mount_bpffs(&pins).map_err(system("mount a bpffs at", &pins))?;
         let mut netlink = Netlink::open()?;
         let links = LinkWatch::open()?;
-        let (umem, frames) = Umem::register(config.umem.frames)?;
+        let (umem, frames) = Umem::register(config.umem.frames, config.receiving())?;
         let reserve = pool::reserve(frames);
         let clock = Clock::start();
         let events = Arc::new(ArrayQueue::new(EVENT_QUEUE));

@@ -27,8 +27,14 @@ use super::{
 /// Entries of every ring of a port.
 pub const RING_SIZE: u32 = 2048;
 
-/// Chunks that a receiving port keeps in its fill ring.
+/// Chunks that a receiving port keeps in its fill ring, if there are enough.
 pub const FILL_TARGET: usize = 1024;
+
+/// Chunks that each of `ports` receiving ports keeps in its fill ring: all of them together take at most half of what there is, so
+/// that packets on their way find room and ports that come later do too.
+fn fill_target(frames: NonZeroU32, ports: usize) -> usize {
+    (frames.get() as usize / 2 / ports.max(1)).clamp(1, FILL_TARGET)
+}
 
 /// [`FRAME_SIZE`] as the kernel's interface wants it.
 const FRAME_BYTES: u32 = 4096;
@@ -91,6 +97,8 @@ pub struct Umem {
     /// The descriptor of every chunk, by index, packet at the headroom.
     descriptors: &'static [FrameDesc],
     next_ring: u16,
+    /// Chunks that each receiving port keeps in its fill ring.
+    fill_target: usize,
 }
 
 /// Whether the kernel copies packets between the driver and the UMEM.
@@ -124,8 +132,8 @@ pub struct Missed {
 }
 
 impl Umem {
-    /// Registers memory for `frames` chunks; returns it with all its frames.
-    pub fn register(frames: NonZeroU32) -> Result<(Self, Vec<Frame>), UmemError> {
+    /// Registers memory for `frames` chunks, of which `ports` ports will receive; returns it with all its frames.
+    pub fn register(frames: NonZeroU32, ports: usize) -> Result<(Self, Vec<Frame>), UmemError> {
         let mib = (frames.get() as usize * FRAME_SIZE) >> 20;
         let queue_size = |size| QueueSize::new(size).map_err(|error| invalid(mib, &error));
         let config = UmemConfig::builder()
@@ -149,7 +157,8 @@ impl Umem {
         let region: &'static Region =
             Box::leak(Box::new(unsafe { Region::new(start, frames.get()) }));
         let all = region.all_frames();
-        Ok((Self { umem, region, descriptors, next_ring: 1 }, all))
+        let fill_target = fill_target(frames, ports);
+        Ok((Self { umem, region, descriptors, next_ring: 1, fill_target }, all))
     }
 
     /// The memory behind it.
@@ -207,7 +216,7 @@ impl Umem {
             descriptors: self.descriptors,
             ring,
             rings,
-            fill_target: if receives { FILL_TARGET } else { 0 },
+            fill_target: if receives { self.fill_target } else { 0 },
             filled: 0,
             sent: 0,
             queued: Vec::with_capacity(RING_SIZE as usize),
@@ -466,4 +475,21 @@ fn os_error(error: &dyn std::error::Error) -> io::Error {
 
 fn invalid(mib: usize, error: &dyn std::fmt::Display) -> UmemError {
     UmemError::Register { mib, source: io::Error::other(error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_ports_share_half_of_the_frames_and_few_take_no_more_than_they_need() {
+        let frames = NonZeroU32::new(32_768).unwrap();
+        assert_eq!(fill_target(frames, 4), FILL_TARGET);
+        for ports in [16, 17, 100, 1_000] {
+            assert!(ports * fill_target(frames, ports) <= 16_384, "{ports} ports");
+            assert!(fill_target(frames, ports) >= 16, "{ports} ports");
+        }
+        assert_eq!(fill_target(frames, 0), FILL_TARGET);
+        assert_eq!(fill_target(NonZeroU32::MIN, 100), 1);
+    }
 }

@@ -66,10 +66,15 @@ impl Report<'_> {
 
     fn head(&self) -> String {
         let Effort { rounds, seconds } = self.effort;
+        let busy = if self.load.parse().is_ok_and(|load: f64| load > 0.5) {
+            "**Others used the machine during this run: absolute figures mean nothing, ratios are rough.**\n\n"
+        } else {
+            ""
+        };
         format!(
             "# Benchmarks
 
-Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, smallest and largest in brackets; the longest runs took
+{busy}Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, smallest and largest in brackets; the longest runs took
 {seconds} s each. Ratios are taken within a round, then their median. Repeat it on your machine: absolute figures do not travel.
 
 - Machine: {}.
