@@ -168,6 +168,8 @@ impl From<ParseError> for DropReason {
             | ParseError::UdpTruncated
             | ParseError::UdpLength
             | ParseError::UdpPortZero
+            | ParseError::SctpTruncated
+            | ParseError::SctpPortZero
             | ParseError::IcmpTruncated
             | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
             ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => {

@@ -135,7 +135,9 @@ fn may_be_answered(headers: &Headers) -> bool {
         Transport::Icmp(icmp) => !icmp.is_error(),
         Transport::Icmpv6(icmpv6) => !icmpv6.is_error(),
         Transport::Fragment(fragment) => fragment.offset == 0,
-        Transport::Tcp(_) | Transport::Udp(_) | Transport::Other { .. } => true,
+        Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) | Transport::Other { .. } => {
+            true
+        }
         Transport::None => false,
     };
     is_about_one

@@ -319,7 +319,10 @@ impl ChecksumField {
             Transport::Udp(_) => Some(Self::Udp),
             Transport::Icmp(_) => Some(Self::Icmp),
             Transport::Icmpv6(_) => Some(Self::Icmpv6),
-            Transport::Fragment(_) | Transport::Other { .. } | Transport::None => None,
+            Transport::Sctp(_)
+            | Transport::Fragment(_)
+            | Transport::Other { .. }
+            | Transport::None => None,
         }
     }
 

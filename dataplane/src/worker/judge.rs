@@ -270,7 +270,7 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &connection.flow);
         if found.direction == Direction::Original && policy_port != connection.policy_port {
             let Judgement { source, destination, source_port, destination_port, .. } =
-                connection.judgement;
+                *connection.judgement;
             let ends = Ends { source, source_port, destination, destination_port };
             if let Access::Deny(denial) =
                 access(table, &ends, connection.flow.protocol, policy_port)
@@ -344,7 +344,7 @@ impl<P: Port> Worker<P> {
         let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
         let policy_port = connection.policy_port;
         let access = access(table, &ends, flow.protocol, policy_port);
-        connection.judgement = judgement(world, &ends, access);
+        connection.judgement = self.judgements.share(judgement(world, &ends, access));
         self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
@@ -368,7 +368,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -398,10 +398,9 @@ impl<P: Port> Worker<P> {
             policy_port,
             phase,
             last_seen: now,
-            judgement: judgement(world, &ends, access),
+            judgement: self.judgements.share(judgement(world, &ends, access)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
         let inspected = matches!(access, Access::Inspect(_));
@@ -446,7 +445,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -475,14 +474,13 @@ impl<P: Port> Worker<P> {
             if let Some(frontend) = world.services.frontend_of(&client) {
                 let connection = Connection {
                     flow: client,
-                    service: Some(frontend),
+                    service: Some(Box::new(frontend)),
                     policy_port: client.dst_port,
                     phase: Phase::Opening,
                     last_seen: now,
-                    judgement: judgement(world, &turned, back),
+                    judgement: self.judgements.share(judgement(world, &turned, back)),
                     stream: None,
                     shadow: None,
-                    wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
@@ -498,10 +496,9 @@ impl<P: Port> Worker<P> {
             policy_port: flow.dst_port,
             phase: Phase::Opening,
             last_seen: now,
-            judgement: judgement(world, &ends, forth),
+            judgement: self.judgements.share(judgement(world, &ends, forth)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
     }
@@ -549,7 +546,7 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        let Judgement { source_port, destination_port, .. } = connection.judgement;
+        let Judgement { source_port, destination_port, .. } = *connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
             Direction::Reply => (destination_port, source_port),
@@ -636,13 +633,13 @@ impl<P: Port> Worker<P> {
 impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
-        self.service.as_ref().unwrap_or(&self.flow).source
+        self.service.as_deref().unwrap_or(&self.flow).source
     }
 
     /// The tuple that a packet of this direction has when its sender sends it.
     fn sent_as(&self, direction: Direction) -> FlowTuple {
         match direction {
-            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Original => *self.service.as_deref().unwrap_or(&self.flow),
             Direction::Reply => self.flow.reversed(),
         }
     }
@@ -651,9 +648,10 @@ impl Connection {
     pub(super) fn way(&self, direction: Direction) -> (PortId, FlowTuple) {
         match direction {
             Direction::Original => (self.judgement.destination_port, self.flow),
-            Direction::Reply => {
-                (self.judgement.source_port, self.service.as_ref().unwrap_or(&self.flow).reversed())
-            }
+            Direction::Reply => (
+                self.judgement.source_port,
+                self.service.as_deref().unwrap_or(&self.flow).reversed(),
+            ),
         }
     }
 }

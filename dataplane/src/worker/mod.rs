@@ -31,7 +31,7 @@ use policy_table::HttpScratch;
 
 use crate::{
     budgets::Budgets,
-    connection::{ConnectionId, Connections},
+    connection::{ConnectionId, Connections, Judgements},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
@@ -175,6 +175,7 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    judgements: Judgements,
     fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
@@ -211,6 +212,7 @@ impl<P: Port> Worker<P> {
             pool,
             batch: VecDeque::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
+            judgements: Judgements::default(),
             fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
             settings,
@@ -319,7 +321,7 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Does what the control thread says.
+    /// Does what the control thread says, between two turns; [`Command::Stop`] is for [`Worker::run`].
     pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
