@@ -102,8 +102,10 @@ impl Report<'_> {
         let mut text = String::from(
             "## Targets
 
-| # | measure | target | measured | |
-|---|---|---|---|---|
+\"Bare\" is what blastdoor without any policy reached against the same peer: the limit of carrying packets this way.
+
+| # | measure | target | measured | bare | |
+|---|---|---|---|---|---|
 ",
         );
         let checks = self.checks();
@@ -112,9 +114,10 @@ impl Report<'_> {
                 (Some(spread), Some(met)) => (show(spread), if met { "met" } else { "**missed**" }),
                 _ => ("–".to_owned(), "not measured"),
             };
+            let bare = check.bare.map_or_else(String::new, show);
             let Check { row, what, target, .. } = check;
             // Writing into a String cannot fail.
-            writeln!(text, "| {row} | {what} | {target} | {value} | {met} |").ok();
+            writeln!(text, "| {row} | {what} | {target} | {value} | {bare} | {met} |").ok();
         }
         let missed = checks.iter().filter(|check| check.is_met() == Some(false));
         let mut rows: Vec<u8> = missed.map(|check| check.row).collect();
