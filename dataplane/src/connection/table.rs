@@ -39,6 +39,14 @@ pub struct ConnectionId {
     generation: u32,
 }
 
+#[cfg(test)]
+impl ConnectionId {
+    /// A number for tests that need no connection.
+    pub(crate) fn numbered(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+}
+
 /// A connection that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {

@@ -160,7 +160,7 @@ impl Daemon {
         mount_bpffs(&pins).map_err(system("mount a bpffs at", &pins))?;
         let mut netlink = Netlink::open()?;
         let links = LinkWatch::open()?;
-        let (umem, frames) = Umem::register(config.umem.frames, config.receiving())?;
+        let (umem, frames) = Umem::register(config.umem.frames)?;
         let reserve = pool::reserve(frames);
         let clock = Clock::start();
         let events = Arc::new(ArrayQueue::new(EVENT_QUEUE));
@@ -620,8 +620,11 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let settings =
-            crate::worker::Settings { limits: config.inspect.limits(), budgets: config.budgets };
+        let settings = crate::worker::Settings {
+            limits: config.inspect.limits(),
+            budgets: config.budgets,
+            leases: config.dns.leases(),
+        };
         let pool = pool::Pool::new(Arc::clone(reserve));
         let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), settings);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));

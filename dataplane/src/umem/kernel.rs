@@ -10,6 +10,7 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsRawFd, RawFd},
     ptr::NonNull,
+    sync::Arc,
 };
 
 use xsk_rs::{
@@ -22,19 +23,12 @@ use super::{
     frame::{CAPACITY, FRAME_SIZE, Frame, HEADROOM, Region, RingId},
     pool::Pool,
     port::{Port, PortFrames, PortGone},
+    share::{self, Share, Shares},
 };
 
 /// Entries of every ring of a port.
 pub const RING_SIZE: u32 = 2048;
-
-/// Chunks that a receiving port keeps in its fill ring, if there are enough.
-pub const FILL_TARGET: usize = 1024;
-
-/// Chunks that each of `ports` receiving ports keeps in its fill ring: all of them together take at most half of what there is, so
-/// that packets on their way find room and ports that come later do too.
-fn fill_target(frames: NonZeroU32, ports: usize) -> usize {
-    (frames.get() as usize / 2 / ports.max(1)).clamp(1, FILL_TARGET)
-}
+const _: () = assert!(share::LARGEST < RING_SIZE as usize);
 
 /// [`FRAME_SIZE`] as the kernel's interface wants it.
 const FRAME_BYTES: u32 = 4096;
@@ -97,8 +91,7 @@ pub struct Umem {
     /// The descriptor of every chunk, by index, packet at the headroom.
     descriptors: &'static [FrameDesc],
     next_ring: u16,
-    /// Chunks that each receiving port keeps in its fill ring.
-    fill_target: usize,
+    shares: Arc<Shares>,
 }
 
 /// Whether the kernel copies packets between the driver and the UMEM.
@@ -132,8 +125,8 @@ pub struct Missed {
 }
 
 impl Umem {
-    /// Registers memory for `frames` chunks, of which `ports` ports will receive; returns it with all its frames.
-    pub fn register(frames: NonZeroU32, ports: usize) -> Result<(Self, Vec<Frame>), UmemError> {
+    /// Registers memory for `frames` chunks; returns it with all its frames.
+    pub fn register(frames: NonZeroU32) -> Result<(Self, Vec<Frame>), UmemError> {
         let mib = (frames.get() as usize * FRAME_SIZE) >> 20;
         let queue_size = |size| QueueSize::new(size).map_err(|error| invalid(mib, &error));
         let config = UmemConfig::builder()
@@ -157,8 +150,8 @@ impl Umem {
         let region: &'static Region =
             Box::leak(Box::new(unsafe { Region::new(start, frames.get()) }));
         let all = region.all_frames();
-        let fill_target = fill_target(frames, ports);
-        Ok((Self { umem, region, descriptors, next_ring: 1, fill_target }, all))
+        let shares = Shares::new(all.len());
+        Ok((Self { umem, region, descriptors, next_ring: 1, shares }, all))
     }
 
     /// The memory behind it.
@@ -216,7 +209,7 @@ impl Umem {
             descriptors: self.descriptors,
             ring,
             rings,
-            fill_target: if receives { self.fill_target } else { 0 },
+            share: receives.then(|| self.shares.join()),
             filled: 0,
             sent: 0,
             queued: Vec::with_capacity(RING_SIZE as usize),
@@ -279,7 +272,8 @@ pub struct Sockets {
     descriptors: &'static [FrameDesc],
     ring: RingId,
     rings: Rings,
-    fill_target: usize,
+    /// What it may keep ready to receive into, if it receives.
+    share: Option<Share>,
     /// Chunks in the fill ring, in the driver, or in the rx ring.
     filled: usize,
     /// Chunks in the tx or the completion ring.
@@ -361,8 +355,9 @@ impl Sockets {
 
     fn refill(&mut self, pool: &mut Pool) {
         let mut batch = [FrameDesc::default(); CHUNK];
-        while self.filled < self.fill_target {
-            let wanted = CHUNK.min(self.fill_target - self.filled);
+        let target = self.share.as_ref().map_or(0, Share::chunks);
+        while self.filled < target {
+            let wanted = CHUNK.min(target - self.filled);
             let mut count = 0;
             for slot in batch.iter_mut().take(wanted) {
                 let Some(frame) = pool.take() else { break };
@@ -372,7 +367,7 @@ impl Sockets {
                 count += 1;
             }
             let Some(ready) = batch.get(..count).filter(|ready| !ready.is_empty()) else { return };
-            // SAFETY: the chunks were free and are marked as lent; the ring has room, as it is larger than the fill target.
+            // SAFETY: the chunks were free and are marked as lent; the ring has room, as it is larger than any share.
             let produced = unsafe { self.rings.fill.produce(ready) };
             self.filled += produced;
             if produced == 0 {
@@ -475,21 +470,4 @@ fn os_error(error: &dyn std::error::Error) -> io::Error {
 
 fn invalid(mib: usize, error: &dyn std::fmt::Display) -> UmemError {
     UmemError::Register { mib, source: io::Error::other(error.to_string()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_ports_share_half_of_the_frames_and_few_take_no_more_than_they_need() {
-        let frames = NonZeroU32::new(32_768).unwrap();
-        assert_eq!(fill_target(frames, 4), FILL_TARGET);
-        for ports in [16, 17, 100, 1_000] {
-            assert!(ports * fill_target(frames, ports) <= 16_384, "{ports} ports");
-            assert!(fill_target(frames, ports) >= 16, "{ports} ports");
-        }
-        assert_eq!(fill_target(frames, 0), FILL_TARGET);
-        assert_eq!(fill_target(NonZeroU32::MIN, 100), 1);
-    }
 }

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+pub mod dns;
 mod fragments;
 pub mod handoff;
 pub mod judge;
@@ -37,6 +38,7 @@ use crate::{
     flow::FlowEvent,
     hits::Hits,
     inspect,
+    names::{LeaseTimes, PodNames},
     umem::{Frame, Pool, Port, PortFrames},
     world::World,
 };
@@ -152,6 +154,8 @@ pub struct Settings {
     pub limits: inspect::Limits,
     /// What the worker may use in all, and one endpoint of it.
     pub budgets: Budgets,
+    /// How long what DNS told a pod may be used.
+    pub leases: LeaseTimes,
 }
 
 /// Whether a turn had work.
@@ -191,6 +195,8 @@ pub struct Worker<P> {
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
     drop_budget: carry_out::Budget,
+    /// What DNS told the pods that this worker is the home of, by port.
+    names: Vec<Option<Box<PodNames>>>,
 }
 
 impl<P: Port> Worker<P> {
@@ -226,6 +232,7 @@ impl<P: Port> Worker<P> {
             to_ring: Vec::new(),
             reporting,
             drop_budget: carry_out::Budget::default(),
+            names: Vec::new(),
         }
     }
 
@@ -326,6 +333,7 @@ impl<P: Port> Worker<P> {
         match command {
             Command::World(world) => {
                 self.take_up(Arc::clone(&world));
+                self.prepare_names(&world);
                 self.release_waiting(&world);
                 self.announce_gateways(&world);
             }
@@ -336,6 +344,7 @@ impl<P: Port> Worker<P> {
                 self.ports.add(port, sockets, receives, fd, &mut self.pool);
             }
             Command::RemovePort { port, back } => {
+                self.forget_names(port);
                 for frame in self.ports.forget_waiting(port) {
                     self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);

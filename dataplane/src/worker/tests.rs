@@ -15,6 +15,7 @@ use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 mod adoption;
 mod budgets;
 mod fragments;
+mod names;
 mod related;
 
 use super::*;

@@ -18,6 +18,7 @@ mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
+mod names;
 mod operate;
 mod reload;
 mod story;
@@ -78,6 +79,7 @@ fn cases() -> Vec<Case> {
         tools::cases(),
         connectivity::cases(),
         internet::cases(),
+        names::cases(),
         crash::cases(),
         uplink::cases(),
         fragments::cases(),

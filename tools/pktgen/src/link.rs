@@ -167,7 +167,7 @@ impl Link {
             // This file follows the namespace that it was opened in.
             let counters = File::open("/proc/thread-self/net/dev")
                 .map_err(|source| LinkError::Counters { place: place.clone(), source })?;
-            let (mut umem, frames) = Umem::register(FRAMES, 1)?;
+            let (mut umem, frames) = Umem::register(FRAMES)?;
             let mut pool = Pool::new(pool::reserve(frames));
             let (mut port, copy) = umem.bind(&place.interface, queue, receives)?;
             let mut program = None;
