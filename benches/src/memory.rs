@@ -2,6 +2,8 @@
 //!
 //! Needs [`crate::allocation::Counting`] as the global allocator; without it every figure is 0.
 
+use dataplane::{budgets::Budgets, connection::Connections};
+
 use crate::{
     allocation::held,
     rig::{Policy, Rig},
@@ -38,11 +40,16 @@ pub fn requests(connections: usize) -> Memory {
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of one machine")]
 fn measure(policy: Policy, connections: usize, then: impl FnOnce(&mut Rig)) -> Memory {
+    // The worker's table takes its room at the start: counted is what one of this size takes.
+    let before = held();
+    let table = Connections::new(Budgets { connections, ..Budgets::default() });
+    let room = held().saturating_sub(before);
+    drop(table);
     let mut rig = Rig::new(policy, crate::rig::BATCH);
     rig.reserve(connections);
     let before = held();
     rig.open(policy, connections);
     then(&mut rig);
-    let bytes = held().saturating_sub(before) as f64 / connections as f64;
+    let bytes = (room + held().saturating_sub(before)) as f64 / connections as f64;
     Memory { connections: rig.connections(), bytes }
 }

@@ -1,7 +1,7 @@
 //! Connection tables of any size.
 #![expect(clippy::expect_used, reason = "a benchmark without its table must not run")]
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use dataplane::{
     budgets::Budgets,
@@ -48,16 +48,15 @@ fn connection(number: u32) -> Connection {
         policy_port: 80,
         phase: Phase::Established,
         last_seen: Tick(0),
-        judgement: Judgement {
+        judgement: Arc::new(Judgement {
             epoch: 1,
             access: Access::Allow(Grounds { egress: None, ingress: None }),
             source: peer,
             destination: peer,
             source_port: PortId(0),
             destination_port: PortId(1),
-        },
+        }),
         stream: None,
         shadow: None,
-        wake: None,
     }
 }

@@ -638,11 +638,6 @@ impl Table {
         names
     }
 
-    /// Whether an endpoint's policy speaks of names at all, so that answers have something to teach.
-    pub fn has_names(&self, endpoint: EndpointIndex) -> bool {
-        self.egress_of(endpoint).is_some_and(|side| !matches!(side.names, IdentitySet::None))
-    }
-
     /// Whether the requests of a flow would be judged under some name that its destination may have had: what is not known
     /// any more must not be waved through.
     pub fn may_be_inspected(&self, flow: &Flow) -> bool {
@@ -661,6 +656,21 @@ impl Table {
                     last.is_some_and(|last| Identity::from_number(last).is_name())
                 }
             })
+    }
+
+    /// Whether DNS is looked into for an endpoint, so that there is something to remember.
+    ///
+    /// This looks through all of its ports.
+    pub fn reads_dns(&self, endpoint: EndpointIndex) -> bool {
+        self.egress_of(endpoint)
+            .is_some_and(|side| side.slots.iter().any(|slot| slot.dns.is_some()))
+    }
+
+    /// Whether no name can be refused on a flow that [`Table::judge`] said to resolve: a rule without names allows it too.
+    pub fn allows_every_query(&self, access: &DnsAccess) -> bool {
+        let slot = access.grounds.egress.and_then(|at| self.slot(at.side, at.slot));
+        let allows = |slot: &Slot| self.find(slot.allowed, access.destination, &access.names);
+        access.epoch == self.epoch && slot.and_then(allows).is_some()
     }
 
     fn egress_of(&self, endpoint: EndpointIndex) -> Option<&Side> {

@@ -82,6 +82,7 @@ impl<P: Port> Worker<P> {
                 }
                 self.inspect(world, found, headers, frame, now)
             }
+            Verdict::Resolve(found) => self.resolve(world, port, found, headers, frame, now),
             Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
                 Ok(()) => self.transmit(world, to, frame),
                 Err(reason) => self.discard(Verdict::Drop(reason), frame),

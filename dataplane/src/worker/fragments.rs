@@ -151,6 +151,8 @@ impl<P: Port> Worker<P> {
                 self.tell_drop(world, &headers, reason, now);
                 self.drop_whole(reason, fragments);
             }
+            // A DNS message is read in one piece; resolvers avoid larger ones (RFC 9715).
+            Verdict::Resolve(_) => self.drop_whole(DropReason::Fragment, fragments),
             // Questions to us, notes to us, and errors were sorted out above.
             Verdict::Answer(_)
             | Verdict::Note

@@ -386,10 +386,11 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            if connection.wake != Some(due) {
+            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == Some(due))
+            else {
                 continue; // It has been scheduled anew since.
-            }
-            connection.wake = None;
+            };
+            stream.wake = None;
             let found = Found { id, direction: Direction::Original };
             if connection.judgement.epoch != world.epoch
                 && self.judge_again(world, table, found, TcpFlags::NONE, now).is_err()
@@ -449,17 +450,15 @@ impl<P: Port> Worker<P> {
 
     /// Makes sure that the stream is woken when it wants to be.
     fn schedule(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.connection(id) else { return };
-        let Some(due) =
-            connection.stream.as_ref().and_then(|stream| stream.deadline(&self.settings.limits))
-        else {
+        let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };
+        let Some(due) = stream.deadline(&self.settings.limits) else { return };
         // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
         // were replaced by nearer ones then leave the heap soon.
         let due = due.min(self.now.after(LONGEST_WAIT));
-        if connection.wake.is_none_or(|wake| due < wake) {
-            connection.wake = Some(due);
+        if stream.wake.is_none_or(|wake| due < wake) {
+            stream.wake = Some(due);
             self.deadlines.push(Reverse((due, id)));
         }
     }

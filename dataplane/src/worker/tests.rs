@@ -15,6 +15,7 @@ use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 mod adoption;
 mod budgets;
 mod fragments;
+mod names;
 mod related;
 
 use super::*;
@@ -74,6 +75,7 @@ struct Rig {
     identities: Identities,
     neighbours: Vec<Arc<Neighbour>>,
     mtus: [usize; 4],
+    host_kind: PortKind,
 }
 
 impl Rig {
@@ -104,7 +106,14 @@ impl Rig {
             neighbour.learn(pod_mac(port));
         }
         let (epoch, identities) = (0, Identities::default());
-        let mut rig = Self { worker, epoch, identities, neighbours, mtus: [1500; 4] };
+        let mut rig = Self {
+            worker,
+            epoch,
+            identities,
+            neighbours,
+            mtus: [1500; 4],
+            host_kind: PortKind::Host,
+        };
         rig.apply(policy);
         rig
     }
@@ -122,7 +131,7 @@ impl Rig {
             |(number, name)| {
                 Some(PortView {
                     name: (*name).to_owned(),
-                    kind: if *name == "host" { PortKind::Host } else { PortKind::Pod },
+                    kind: if *name == "host" { self.host_kind } else { PortKind::Pod },
                     mac: our_mac(number),
                     neighbour: Arc::clone(&self.neighbours[number]),
                     home: WorkerId(0),
@@ -328,6 +337,48 @@ fn the_nodes_stack_cannot_speak_for_a_pod() {
     let out = rig.send(HOST, &bytes(&syn(envelope(HOST, "10.0.0.1", "10.0.0.2"), 40000, 80)));
     assert!(out.is_empty());
     assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
+}
+
+#[test]
+fn the_wire_cannot_speak_for_a_pod_the_gateway_or_the_node() {
+    let mut rig = Rig::new("");
+    rig.host_kind = PortKind::Uplink;
+    rig.apply("");
+    for source in ["10.0.0.1", "10.0.0.3", "10.0.0.254"] {
+        let out = rig.send(HOST, &bytes(&syn(envelope(HOST, source, "10.0.0.2"), 40000, 80)));
+        assert!(out.is_empty(), "{source}: {out:?}");
+    }
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 3);
+    // Somebody else on the wire is believed, though there is no way back to him here.
+    rig.send(HOST, &bytes(&syn(envelope(HOST, "192.0.2.1", "10.0.0.2"), 40000, 80)));
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 3);
+    assert_eq!(rig.dropped(DropReason::NoRoute), 1);
+}
+
+#[test]
+fn neighbour_discovery_is_believed_about_oneself_only() {
+    let claim = |source: &str, target: &str| {
+        let IpAddr::V6(target) = ip(target) else { panic!() };
+        let mut out = vec![0; 256];
+        let envelope = Envelope { hop_limit: 255, ..envelope(XWING, source, "fd00::2") };
+        // A neighbour advertisement: "I am `target`, and here is my hardware address" (RFC 4861 §4.4).
+        let body = [&target.octets()[..], &[2, 1, 2, 0, 0, 0, 1, 2]].concat();
+        let (icmp_type, word) = (136, [0x20, 0, 0, 0]);
+        let length = parser::emit::IcmpPacket { envelope, icmp_type, code: 0, word, body: &body }
+            .emit(&mut out)
+            .unwrap();
+        out.truncate(length);
+        out
+    };
+    let mut rig = Rig::new("");
+    rig.neighbours[0] = Arc::new(Neighbour::default());
+    rig.apply("");
+    assert!(rig.send(XWING, &claim("fd00::1", "fd00::1")).is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
+    // Told about another's address under one's own: taken note of, passed on to nobody, believed by nobody.
+    assert!(rig.send(XWING, &claim("fd00::3", "fd00::1")).is_empty());
+    assert_eq!(rig.neighbours[0].mac(), None);
+    assert_eq!(rig.neighbours[2].mac(), Some(pod_mac(2)));
 }
 
 #[test]

@@ -18,8 +18,10 @@ mod fragments;
 mod internet;
 mod lifecycle;
 mod load;
+mod names;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -78,9 +80,11 @@ fn cases() -> Vec<Case> {
         tools::cases(),
         connectivity::cases(),
         internet::cases(),
+        names::cases(),
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
     ]
