@@ -21,6 +21,7 @@ mod load;
 mod names;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -83,6 +84,7 @@ fn cases() -> Vec<Case> {
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
     ]
