@@ -84,7 +84,7 @@ impl Workers {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UmemSize {
-    /// Frames of 4096 bytes. A port takes 1024 for receiving; packets in flight take the rest.
+    /// Frames of 4096 bytes. Ports take up to 1024 each for receiving, all together at most half; packets in flight take the rest.
     pub frames: NonZeroU32,
 }
 

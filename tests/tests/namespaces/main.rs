@@ -22,6 +22,7 @@ mod load;
 mod names;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -85,6 +86,7 @@ fn cases() -> Vec<Case> {
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
     ]
