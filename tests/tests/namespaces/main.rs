@@ -16,6 +16,7 @@ mod crash;
 mod differential;
 mod fragments;
 mod internet;
+mod legitimate;
 mod lifecycle;
 mod load;
 mod operate;
@@ -83,6 +84,7 @@ fn cases() -> Vec<Case> {
         fragments::cases(),
         load::cases(),
         differential::cases(),
+        legitimate::cases(),
     ]
     .into_iter()
     .flatten()
