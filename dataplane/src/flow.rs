@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, time::SystemTime};
 
-use parser::{flow_key::FlowTuple, http::HttpRefusal, network::Protocol, tcp::TcpFlags};
+use parser::{dns::Name, flow_key::FlowTuple, http::HttpRefusal, network::Protocol, tcp::TcpFlags};
 use policy_table::{Cause, Direction, Identity, MatchType, RuleOrigin, Table};
 use serde_json::{Value, json};
 
@@ -16,10 +16,6 @@ pub const REQUEST_BYTES: usize = 256;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are copied into a bounded queue; a box would allocate per event"
-)]
 pub enum Happening {
     /// A verdict on a new connection.
     PolicyVerdict {
@@ -45,6 +41,24 @@ pub enum Happening {
     },
     /// Bytes on an inspected connection that are no acceptable request.
     Refused(HttpRefusal),
+    /// A DNS query where a rule names names.
+    Query {
+        /// Whether it was allowed.
+        allowed: bool,
+        /// The name asked for.
+        name: Name,
+        /// The type of the records asked for.
+        record_type: u16,
+        /// Why, in the table of the event's epoch.
+        cause: Cause,
+    },
+    /// A DNS answer that gave a name of `toFQDNs` addresses.
+    Learned {
+        /// The name.
+        name: Name,
+        /// How many addresses.
+        addresses: u16,
+    },
 }
 
 /// The beginning of a request, copied.
@@ -170,6 +184,20 @@ impl Flow<'_> {
                 "DROPPED".to_owned(),
                 format!("refused with {}: {refusal}", refusal.status()),
             ),
+            Happening::Query { allowed, name, record_type, cause } => {
+                let by = self.by(Some(*cause));
+                let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
+                (
+                    "dns-request".to_owned(),
+                    format!("{verdict}{by}"),
+                    format!("DNS Query {} {}", name.as_str(), type_name(*record_type)),
+                )
+            }
+            Happening::Learned { name, addresses } => (
+                "dns-response".to_owned(),
+                "FORWARDED".to_owned(),
+                format!("DNS Answer {addresses} addresses ({})", name.as_str()),
+            ),
         };
         format!("{}: {source} -> {destination} {kind} {verdict} ({summary})", timestamp(self.time))
     }
@@ -250,6 +278,29 @@ impl Flow<'_> {
                 set("l7", json!({"type": "REQUEST", "http": {"code": refusal.status()}}));
                 set("drop_reason_desc", json!(DropReason::InvalidPacket.flow_name()));
                 set("extensions", json!({"refusal": refusal.to_string()}));
+            }
+            Happening::Query { allowed, name, record_type, cause } => {
+                set("Type", json!("L7"));
+                set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
+                set("event_type", json!({"type": 129}));
+                let dns = json!({"query": name.as_str(), "qtypes": [type_name(*record_type)]});
+                set("l7", json!({"type": "REQUEST", "dns": dns}));
+                if !allowed {
+                    let reason = DropReason::DnsNameRefused;
+                    set("drop_reason", json!(reason.number()));
+                    set("drop_reason_desc", json!(reason.flow_name()));
+                }
+                if let Some(rule) = self.rule(*cause) {
+                    set("egress_allowed_by", json!([self.policy(rule)]));
+                }
+            }
+            Happening::Learned { name, addresses } => {
+                set("Type", json!("L7"));
+                set("verdict", json!("FORWARDED"));
+                set("event_type", json!({"type": 129}));
+                set("is_reply", json!(true));
+                set("l7", json!({"type": "RESPONSE", "dns": {"query": name.as_str()}}));
+                set("extensions", json!({"addresses": addresses}));
             }
         }
         json!({"flow": flow, "node_name": self.node, "time": time})
@@ -347,6 +398,22 @@ impl Flow<'_> {
             other => other.to_string(),
         }
     }
+}
+
+/// The record types that people ask for by name; others by number (RFC 3597 §5).
+fn type_name(record_type: u16) -> String {
+    let name = match record_type {
+        1 => "A",
+        5 => "CNAME",
+        12 => "PTR",
+        15 => "MX",
+        16 => "TXT",
+        28 => "AAAA",
+        33 => "SRV",
+        65 => "HTTPS",
+        other => return format!("TYPE{other}"),
+    };
+    name.to_owned()
 }
 
 /// As Hubble prints a direction.

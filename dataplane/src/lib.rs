@@ -6,6 +6,7 @@
 //!   worker/      the loop: judge, carry out               world.rs    what workers read and never change
 //!   connection/  both directions of a flow                flow.rs     what observers see; hits.rs: what rules did
 //!   inspect/     TCP bytes to judged requests             service.rs  ClusterIP to endpoint
+//!   names.rs     what DNS told a pod
 //!   lab/         a small cluster in network namespaces
 //! ```
 
@@ -19,6 +20,7 @@ pub mod flow;
 pub mod hits;
 pub mod inspect;
 pub mod lab;
+pub mod names;
 pub mod reply;
 pub mod service;
 pub mod umem;

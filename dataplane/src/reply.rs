@@ -33,6 +33,8 @@ pub enum Answer {
     },
     /// RST (RFC 9293 §3.10.7.1).
     Reset,
+    /// DNS: refused (RFC 1035 §4.1.1).
+    NameRefused,
 }
 
 impl Answer {
@@ -65,6 +67,7 @@ impl Answer {
                 error(out, ErrorReply::TooBig { mtu: u32::try_from(*mtu).ok()? })
             }
             Self::Reset => answer::reset(headers, out).ok(),
+            Self::NameRefused => answer::dns_refused(packet, headers, out).ok(),
         }
     }
 }

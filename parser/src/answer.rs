@@ -7,8 +7,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::{
-    EmitError,
-    emit::{Envelope, IcmpPacket, Segment},
+    EmitError, dns,
+    emit::{Datagram, Envelope, IcmpPacket, Segment},
     ethernet::MacAddress,
     headers::{Headers, Transport},
     icmp::{self, IcmpMessage},
@@ -135,7 +135,9 @@ fn may_be_answered(headers: &Headers) -> bool {
         Transport::Icmp(icmp) => !icmp.is_error(),
         Transport::Icmpv6(icmpv6) => !icmpv6.is_error(),
         Transport::Fragment(fragment) => fragment.offset == 0,
-        Transport::Tcp(_) | Transport::Udp(_) | Transport::Other { .. } => true,
+        Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) | Transport::Other { .. } => {
+            true
+        }
         Transport::None => false,
     };
     is_about_one
@@ -194,6 +196,24 @@ pub fn reset(headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
     let (src_port, dst_port) = (tcp.dst_port, tcp.src_port);
     Segment { envelope, src_port, dst_port, seq, ack, flags, window: 0, options: &[], payload: &[] }
         .emit(out)
+}
+
+/// The answer to a DNS query that it is refused (RFC 1035 §4.1.1).
+///
+/// # Errors
+/// [`EmitError::NotAnswerable`] for what is no UDP datagram with a query, and for what came to a group or from no single
+/// host. Otherwise as for [`Datagram::emit`].
+pub fn dns_refused(frame: &[u8], headers: &Headers, out: &mut [u8]) -> Result<usize, EmitError> {
+    let Transport::Udp(udp) = headers.transport else { return Err(EmitError::NotAnswerable) };
+    if !may_be_answered(headers) {
+        return Err(EmitError::NotAnswerable);
+    }
+    let envelope = swapped(headers).ok_or(EmitError::NotAnswerable)?;
+    let query = headers.payload(frame).ok_or(EmitError::NotAnswerable)?;
+    let mut message = [0; dns::REFUSAL_LEN];
+    let length = dns::refuse(query, &mut message).ok_or(EmitError::NotAnswerable)?;
+    let payload = message.get(..length).ok_or(EmitError::NotAnswerable)?;
+    Datagram { envelope, src_port: udp.dst_port, dst_port: udp.src_port, payload }.emit(out)
 }
 
 /// The answer to a neighbour solicitation: the target is at `mac`. Duplicate address detection is

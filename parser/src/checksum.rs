@@ -195,6 +195,7 @@ pub fn update128(checksum: u16, old: u128, new: u128) -> u16 {
 /// The sum over the IPv4 pseudo header (RFC 9293 §3.1, RFC 768). `length` counts the transport
 /// header and its payload.
 #[must_use]
+#[inline]
 pub fn pseudo_header_v4(
     source: Ipv4Addr,
     destination: Ipv4Addr,
@@ -210,6 +211,7 @@ pub fn pseudo_header_v4(
 
 /// The sum over the IPv6 pseudo header (RFC 8200 §8.1). No jumbograms, so the length fits 16 bits.
 #[must_use]
+#[inline]
 pub fn pseudo_header_v6(
     source: Ipv6Addr,
     destination: Ipv6Addr,
@@ -317,7 +319,10 @@ impl ChecksumField {
             Transport::Udp(_) => Some(Self::Udp),
             Transport::Icmp(_) => Some(Self::Icmp),
             Transport::Icmpv6(_) => Some(Self::Icmpv6),
-            Transport::Fragment(_) | Transport::Other { .. } | Transport::None => None,
+            Transport::Sctp(_)
+            | Transport::Fragment(_)
+            | Transport::Other { .. }
+            | Transport::None => None,
         }
     }
 

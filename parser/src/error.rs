@@ -110,6 +110,10 @@ pub enum ParseError {
     UdpLength,
     /// Destination port 0, which is reserved (RFC 6335 §6).
     UdpPortZero,
+    /// The packet ends inside the SCTP common header.
+    SctpTruncated,
+    /// An SCTP port is 0 (RFC 9260 §3.1).
+    SctpPortZero,
 
     /// Fewer bytes than the ICMP message needs (RFC 792, RFC 4443).
     IcmpTruncated,
@@ -171,6 +175,8 @@ impl fmt::Display for ParseError {
             Self::UdpTruncated => "UDP header truncated",
             Self::UdpLength => "UDP length out of range",
             Self::UdpPortZero => "UDP destination port 0",
+            Self::SctpTruncated => "SCTP header truncated",
+            Self::SctpPortZero => "SCTP port 0",
             Self::IcmpTruncated => "ICMP message truncated",
             Self::IcmpWrongFamily => "ICMP of the other IP version",
             Self::IcmpQuoteTruncated => "ICMP error quotes too little",

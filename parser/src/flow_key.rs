@@ -55,6 +55,7 @@ impl FlowKey {
     /// directions of a connection have equal keys and, unless a host talks to its own port,
     /// different answers to "flipped?".
     #[must_use]
+    #[inline]
     pub fn of(tuple: &FlowTuple) -> (Self, bool) {
         let source = (bits(tuple.source), tuple.src_port);
         let destination = (bits(tuple.destination), tuple.dst_port);
@@ -65,6 +66,7 @@ impl FlowKey {
     }
 }
 
+#[inline]
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

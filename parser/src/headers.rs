@@ -23,6 +23,7 @@ use crate::{
     ipv4::Ipv4,
     ipv6::Ipv6,
     network::{Network, Protocol},
+    sctp::{self, Sctp},
     tcp::{self, Tcp},
     udp::{self, Udp},
 };
@@ -34,6 +35,8 @@ pub enum Transport {
     Tcp(Tcp),
     /// UDP.
     Udp(Udp),
+    /// SCTP.
+    Sctp(Sctp),
     /// ICMP in IPv4.
     Icmp(Icmp),
     /// ICMPv6 in IPv6.
@@ -209,10 +212,12 @@ impl Headers {
     /// and neighbour discovery belong to none; other protocols without ports have port 0 on both
     /// sides.
     #[must_use]
+    #[inline]
     pub fn flow_tuple(&self) -> Option<FlowTuple> {
         let (protocol, src_port, dst_port) = match self.transport {
             Transport::Tcp(tcp) => (Protocol::TCP, tcp.src_port, tcp.dst_port),
             Transport::Udp(udp) => (Protocol::UDP, udp.src_port, udp.dst_port),
+            Transport::Sctp(sctp) => (Protocol::SCTP, sctp.src_port, sctp.dst_port),
             Transport::Icmp(icmp) => match icmp.message {
                 IcmpMessage::EchoRequest(echo) => (Protocol::ICMP, echo.identifier, 0),
                 IcmpMessage::EchoReply(echo) => (Protocol::ICMP, 0, echo.identifier),
@@ -330,6 +335,7 @@ impl<'a> Reach<'a> {
                 let reach = Reach { length: usize::from(udp.length), ..*self };
                 return Ok(reach.assemble(ethernet, network, Transport::Udp(udp), udp::HEADER_LEN));
             }
+            (Protocol::SCTP, _) => (Transport::Sctp(Sctp::parse(self.bytes)?), sctp::HEADER_LEN),
             (Protocol::ICMP, Network::Ipv4(_)) => {
                 (Transport::Icmp(Icmp::parse(self.bytes, self.offset)?), icmp::HEADER_LEN)
             }
@@ -466,12 +472,24 @@ mod tests {
 
     #[test]
     fn other_protocols_are_named_by_number() {
-        for number in [0, 4, 41, 47, 50, 51, 132, 255] {
+        for number in [0, 4, 41, 47, 50, 51, 255] {
             let mut frame = tcp_frame(false, TcpFlags::ACK, b"");
             frame[23] = number;
             let headers = parsed(&sealed(frame));
             assert_eq!(headers.transport, Transport::Other { protocol: Protocol::new(number) });
             assert_eq!(headers.flow_tuple().unwrap().protocol, Protocol::new(number));
+        }
+    }
+
+    #[test]
+    fn sctp_has_the_ports_that_policies_speak_of() {
+        for is_ipv6 in [false, true] {
+            let mut frame = tcp_frame(is_ipv6, TcpFlags::ACK, b"");
+            frame[if is_ipv6 { 20 } else { 23 }] = 132;
+            let before = parsed(&tcp_frame(is_ipv6, TcpFlags::ACK, b"")).flow_tuple().unwrap();
+            let frame = if is_ipv6 { frame } else { sealed(frame) };
+            let tuple = parsed(&frame).flow_tuple().unwrap();
+            assert_eq!(tuple, FlowTuple { protocol: Protocol::SCTP, ..before });
         }
     }
 

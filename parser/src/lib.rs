@@ -36,6 +36,7 @@ pub mod ndp;
 pub mod network;
 pub mod quote;
 pub mod rewrite;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 

@@ -223,7 +223,10 @@ fn set_port(headers: &mut Headers, side: Side, port: L4Port) {
             }
             Icmpv6Message::Error(_) | Icmpv6Message::Ndp(_) | Icmpv6Message::Other => {}
         },
-        (Transport::Fragment(_) | Transport::Other { .. } | Transport::None, _) => {}
+        (
+            Transport::Sctp(_) | Transport::Fragment(_) | Transport::Other { .. } | Transport::None,
+            _,
+        ) => {}
     }
 }
 
@@ -278,7 +281,8 @@ fn carry_on(
         Transport::Udp(udp) => udp.checksum = checksum,
         Transport::Icmp(icmp) => icmp.checksum = checksum,
         Transport::Icmpv6(icmpv6) => icmpv6.checksum = checksum,
-        Transport::Fragment(_) | Transport::Other { .. } | Transport::None => {}
+        Transport::Sctp(_) | Transport::Fragment(_) | Transport::Other { .. } | Transport::None => {
+        }
     }
     Ok(())
 }

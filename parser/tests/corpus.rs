@@ -101,6 +101,7 @@ fn what_linux_sends_is_read_as_what_it_is() {
         let expected = match headers.transport {
             Transport::Tcp(_) => "tcp",
             Transport::Udp(_) => "udp",
+            Transport::Sctp(_) => "sctp",
             Transport::Icmp(_) => "icmp4",
             Transport::Icmpv6(_) => "icmp6",
             Transport::Fragment(_) => "fragment",

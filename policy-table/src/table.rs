@@ -170,6 +170,7 @@ pub(crate) enum PortMap {
 }
 
 impl PortMap {
+    #[inline]
     pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
@@ -489,6 +490,7 @@ impl Table {
     }
 
     /// The bitmap of a set that has one.
+    #[inline]
     pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
         let IdentitySet::These(number) = set else { return None };
         self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
@@ -590,9 +592,8 @@ impl Table {
         }
         let number =
             policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
-        let Some((number, slot)) =
-            number.and_then(|number| Some((number, self.slot(side, number)?)))
-        else {
+        let slot = |number| policy.slots.get(usize::try_from(number).ok()?);
+        let Some((number, slot)) = number.and_then(|number| Some((number, slot(number)?))) else {
             return deny(0, CauseKind::NoRule, false);
         };
         if self.holds(slot.denied, peer) {
@@ -638,11 +639,6 @@ impl Table {
         names
     }
 
-    /// Whether an endpoint's policy speaks of names at all, so that answers have something to teach.
-    pub fn has_names(&self, endpoint: EndpointIndex) -> bool {
-        self.egress_of(endpoint).is_some_and(|side| !matches!(side.names, IdentitySet::None))
-    }
-
     /// Whether the requests of a flow would be judged under some name that its destination may have had: what is not known
     /// any more must not be waved through.
     pub fn may_be_inspected(&self, flow: &Flow) -> bool {
@@ -661,6 +657,21 @@ impl Table {
                     last.is_some_and(|last| Identity::from_number(last).is_name())
                 }
             })
+    }
+
+    /// Whether DNS is looked into for an endpoint, so that there is something to remember.
+    ///
+    /// This looks through all of its ports.
+    pub fn reads_dns(&self, endpoint: EndpointIndex) -> bool {
+        self.egress_of(endpoint)
+            .is_some_and(|side| side.slots.iter().any(|slot| slot.dns.is_some()))
+    }
+
+    /// Whether no name can be refused on a flow that [`Table::judge`] said to resolve: a rule without names allows it too.
+    pub fn allows_every_query(&self, access: &DnsAccess) -> bool {
+        let slot = access.grounds.egress.and_then(|at| self.slot(at.side, at.slot));
+        let allows = |slot: &Slot| self.find(slot.allowed, access.destination, &access.names);
+        access.epoch == self.epoch && slot.and_then(allows).is_some()
     }
 
     fn egress_of(&self, endpoint: EndpointIndex) -> Option<&Side> {
@@ -862,6 +873,7 @@ fn unclear(direction: Direction, cause: Cause) -> Denial {
 }
 
 /// The place of a protocol's map in a side.
+#[inline]
 pub(crate) fn protocol_class(protocol: Protocol) -> usize {
     match protocol {
         Protocol::TCP => 0,

@@ -93,6 +93,12 @@ impl Daemon {
         serde_json::from_str(&text).context("status -o json")
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The generation of the policy in force.
     ///
     /// # Errors

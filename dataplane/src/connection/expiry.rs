@@ -13,6 +13,9 @@ pub const CLOSING: Duration = Duration::from_secs(10);
 /// Anything but TCP.
 pub const DATAGRAM: Duration = Duration::from_secs(60);
 
+/// After this silence a connection gives back the memory that it keeps for its next request.
+pub const REST: Duration = Duration::from_secs(5);
+
 /// How long a connection in this phase is kept without a packet.
 pub fn lifetime(phase: Phase) -> Duration {
     match phase {

@@ -5,14 +5,17 @@
 
 pub mod expiry;
 mod hash;
+pub mod judgement;
 mod shares;
 pub mod table;
 pub mod tcp;
 
+pub use judgement::{Judgement, Judgements};
 pub use table::{ConnectionId, Connections, Found};
 
+use std::sync::Arc;
+
 use parser::flow_key::FlowTuple;
-use policy_table::{Access, Peer};
 
 use crate::{
     inspect::{Shadow, Stream},
@@ -26,23 +29,6 @@ pub enum Direction {
     Original,
     /// The other one.
     Reply,
-}
-
-/// The verdict on a connection and the epoch of the table that gave it.
-#[derive(Clone, Debug)]
-pub struct Judgement {
-    /// The table's epoch.
-    pub epoch: u64,
-    /// What it said.
-    pub access: Access,
-    /// The opener, as that table knows it.
-    pub source: Peer,
-    /// The other end, as that table knows it.
-    pub destination: Peer,
-    /// The port that leads to the opener.
-    pub source_port: PortId,
-    /// The port that leads to the other end.
-    pub destination_port: PortId,
 }
 
 impl Connection {
@@ -61,7 +47,7 @@ pub struct Connection {
     /// From the opener to the other end, after service translation.
     pub flow: FlowTuple,
     /// As the opener addressed it, if it addressed a service.
-    pub service: Option<FlowTuple>,
+    pub service: Option<Box<FlowTuple>>,
     /// The port that policy speaks of: the destination's, or the type of an ICMP message.
     pub policy_port: u16,
     /// How far it is.
@@ -69,11 +55,9 @@ pub struct Connection {
     /// When the last packet of it passed.
     pub last_seen: Tick,
     /// The cached verdict.
-    pub judgement: Judgement,
+    pub judgement: Arc<Judgement>,
     /// The inspected stream, if an HTTP rule decides.
     pub stream: Option<Box<Stream>>,
     /// While no HTTP rule decides: what a stream would know. Never together with `stream`.
     pub shadow: Option<Shadow>,
-    /// When the stream is woken next, if it is.
-    pub wake: Option<Tick>,
 }

@@ -45,6 +45,11 @@ pub(super) struct Shares {
 }
 
 impl Shares {
+    /// Room for this many slots.
+    pub(super) fn with_capacity(slots: usize) -> Self {
+        Self { links: Vec::with_capacity(slots), ..Self::default() }
+    }
+
     /// Charges the connection in `slot` to `owner`.
     pub(super) fn add(&mut self, slot: u32, owner: PortId) {
         let (at, port) = (slot as usize, usize::from(owner.0));

@@ -3,7 +3,9 @@
 //! Whoever has its share of the table, or finds it full, first gives up what nobody answered. A full table is shared evenly: who
 //! has more connections than the newcomer gives one up, so no set of endpoints can keep another one out.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
 use parser::flow_key::{FlowKey, FlowTuple};
 
 use super::{
@@ -37,6 +39,14 @@ pub struct ConnectionId {
     generation: u32,
 }
 
+#[cfg(test)]
+impl ConnectionId {
+    /// A number for tests that need no connection.
+    pub(crate) fn numbered(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+}
+
 /// A connection that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -46,11 +56,33 @@ pub struct Found {
     pub direction: Direction,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    slot: u32,
-    /// Whether the opener's direction is the flipped one of the key.
-    opener_flipped: bool,
+/// Where the index leads: a slot, by the flow that its connection has behind a service, or by the one that the opener addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry(u32);
+
+impl Entry {
+    const AS_ADDRESSED: u32 = 1 << 31;
+
+    fn slot(self) -> usize {
+        (self.0 & !Self::AS_ADDRESSED) as usize
+    }
+
+    /// The flow, from the opener's side, by which this entry is found.
+    fn flow(self, slots: &[Slot]) -> Option<&FlowTuple> {
+        let connection = slots.get(self.slot())?.connection.as_ref()?;
+        if self.0 & Self::AS_ADDRESSED != 0 {
+            connection.service.as_deref()
+        } else {
+            Some(&connection.flow)
+        }
+    }
+
+    /// The entries of a connection in `slot`.
+    fn of(slot: u32, connection: &Connection) -> impl Iterator<Item = (Self, FlowTuple)> {
+        let addressed =
+            connection.service.as_deref().map(|&flow| (Self(slot | Self::AS_ADDRESSED), flow));
+        [Some((Self(slot), connection.flow)), addressed].into_iter().flatten()
+    }
 }
 
 #[derive(Debug)]
@@ -62,8 +94,9 @@ struct Slot {
 /// The table.
 #[derive(Debug)]
 pub struct Connections {
-    /// Both directions of a flow have one key; a connection to a service has a second one, of the flow before translation.
-    index: HashMap<FlowKey, Entry, FlowHasher>,
+    /// By the hash of [`FlowKey`], which both directions of a flow share; a connection to a service has two entries.
+    index: HashTable<Entry>,
+    hasher: FlowHasher,
     slots: Vec<Slot>,
     free: Vec<u32>,
     shares: Shares,
@@ -75,13 +108,15 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// An empty table with these budgets.
+    /// An empty table with these budgets. It takes its room at once, so that no packet waits while it grows; the system gives the
+    /// memory when it is used.
     pub fn new(budgets: Budgets) -> Self {
         Self {
-            index: HashMap::with_hasher(hash::seeded()),
-            slots: Vec::new(),
-            free: Vec::new(),
-            shares: Shares::default(),
+            index: HashTable::with_capacity(budgets.connections),
+            hasher: hash::seeded(),
+            slots: Vec::with_capacity(budgets.connections),
+            free: Vec::with_capacity(budgets.connections),
+            shares: Shares::with_capacity(budgets.connections),
             budgets,
             shadows: 0,
             cursor: 0,
@@ -120,15 +155,23 @@ impl Connections {
 
     /// The connection that a packet with this tuple belongs to.
     pub fn find(&self, tuple: &FlowTuple) -> Option<Found> {
-        let (key, flipped) = FlowKey::of(tuple);
-        let entry = self.index.get(&key)?;
-        let slot = self.slots.get(entry.slot as usize)?;
-        let direction =
-            if flipped == entry.opener_flipped { Direction::Original } else { Direction::Reply };
-        Some(Found {
-            id: ConnectionId { slot: entry.slot, generation: slot.generation },
-            direction,
-        })
+        let Self { index, slots, .. } = self;
+        let mut direction = Direction::Original;
+        let entry = index.find(self.hash(tuple), |entry| match entry.flow(slots) {
+            Some(flow) if flow == tuple => true,
+            Some(flow) if *flow == tuple.reversed() => {
+                direction = Direction::Reply;
+                true
+            }
+            _ => false,
+        })?;
+        let slot = u32::try_from(entry.slot()).ok()?;
+        let generation = slots.get(entry.slot())?.generation;
+        Some(Found { id: ConnectionId { slot, generation }, direction })
+    }
+
+    fn hash(&self, tuple: &FlowTuple) -> u64 {
+        self.hasher.hash_one(FlowKey::of(tuple).0)
     }
 
     /// The connection of that number, if it still exists.
@@ -188,14 +231,35 @@ impl Connections {
             self.slots.push(Slot { generation: 0, connection: None });
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        for tuple in [Some(&connection.flow), connection.service.as_ref()].into_iter().flatten() {
-            let (key, opener_flipped) = FlowKey::of(tuple);
-            self.index.insert(key, Entry { slot, opener_flipped });
-        }
         self.shares.add(slot, owner);
+        let entries = Entry::of(slot, &connection);
         let place = self.slots.get_mut(slot as usize).ok_or(DropReason::ConnectionTableFull)?;
-        place.connection = Some(connection);
-        Ok(ConnectionId { slot, generation: place.generation })
+        let generation = place.generation;
+        for (entry, flow) in entries {
+            self.enter(entry, &flow);
+        }
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.connection = Some(connection);
+        }
+        Ok(ConnectionId { slot, generation })
+    }
+
+    /// Lets `entry` be what is found by `flow`, in place of an older one.
+    fn enter(&mut self, entry: Entry, flow: &FlowTuple) {
+        let hash = self.hash(flow);
+        let Self { index, slots, hasher, .. } = self;
+        let same = |other: &Entry| {
+            other.flow(slots).is_some_and(|other| other == flow || *other == flow.reversed())
+        };
+        match index.find_mut(hash, same) {
+            Some(older) => *older = entry,
+            None => {
+                let rehash = |entry: &Entry| {
+                    entry.flow(slots).map_or(0, |flow| hasher.hash_one(FlowKey::of(flow).0))
+                };
+                index.insert_unique(hash, entry, rehash);
+            }
+        }
     }
 
     /// Takes a connection out.
@@ -207,24 +271,39 @@ impl Connections {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
         self.shares.remove(id.slot);
-        for tuple in [Some(&connection.flow), connection.service.as_ref()].into_iter().flatten() {
-            let (key, _) = FlowKey::of(tuple);
-            // A newer connection may have taken the key over.
-            if self.index.get(&key).is_some_and(|entry| entry.slot == id.slot) {
-                self.index.remove(&key);
+        for (entry, flow) in Entry::of(id.slot, &connection) {
+            // A newer connection may have taken the place over; then there is none of ours.
+            if let Ok(entry) = self.index.find_entry(self.hash(&flow), |other| *other == entry) {
+                entry.remove();
             }
         }
         Some(connection)
     }
 
-    /// Looks at the next `budget` slots and removes connections that have been silent for too long.
+    /// Looks at the next `budget` slots and removes connections that have been silent for too long; those that are idle rest.
     pub fn expire(&mut self, now: Tick, budget: usize) {
         for _ in 0..budget.min(self.slots.len()) {
             let Some((id, connection)) = self.next() else { continue };
-            if between(connection.last_seen, now) > expiry::lifetime(connection.phase) {
+            let silent = between(connection.last_seen, now);
+            if silent > expiry::lifetime(connection.phase) {
                 self.remove(id);
                 self.expired += 1;
+            } else if silent > expiry::REST {
+                self.rest(id);
             }
+        }
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn rest(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection(id) else { return };
+        if let Some(shadow) = &mut connection.shadow {
+            shadow.rest();
+        }
+        if let Some(stream) = &mut connection.stream {
+            stream.rest();
+            let held = stream.held_bytes();
+            self.shares.charge(id.slot, held);
         }
     }
 
@@ -319,7 +398,7 @@ fn can_go(connection: &Connection, now: Tick) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::Arc};
 
     use parser::network::Protocol;
     use policy_table::{Access, Grounds, Identity, Peer};
@@ -353,15 +432,19 @@ mod tests {
             policy_port: 80,
             phase,
             last_seen: Tick(0),
-            judgement,
+            judgement: Arc::new(judgement),
             stream: None,
             shadow: None,
-            wake: None,
         }
     }
 
     fn table(connections: usize) -> Connections {
         Connections::new(Budgets { connections, ..Budgets::default() })
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
     }
 
     #[test]
@@ -381,7 +464,7 @@ mod tests {
         let mut table = table(4);
         let frontend = FlowTuple { destination: IpAddr::from([10, 96, 0, 1]), ..tuple(1000) };
         let mut connection = connection(1000, Phase::Established);
-        connection.service = Some(frontend);
+        connection.service = Some(Box::new(frontend));
         let id = table.insert(connection, Tick(0)).unwrap();
         assert_eq!(table.find(&frontend), Some(Found { id, direction: Direction::Original }));
         assert_eq!(
@@ -434,7 +517,7 @@ mod tests {
     fn of(port: u16, src_port: u16, phase: Phase) -> Connection {
         let mut connection = connection(src_port, phase);
         connection.flow.source = IpAddr::from([10, 0, 1, u8::try_from(port).unwrap()]);
-        connection.judgement.destination_port = PortId(port);
+        Arc::make_mut(&mut connection.judgement).destination_port = PortId(port);
         connection
     }
 

@@ -620,8 +620,11 @@ fn start_workers(
         let id = WorkerId(u16::try_from(number).unwrap_or(u16::MAX));
         let (commands, orders) = bounded(64);
         let inbox = rest.inbox();
-        let settings =
-            crate::worker::Settings { limits: config.inspect.limits(), budgets: config.budgets };
+        let settings = crate::worker::Settings {
+            limits: config.inspect.limits(),
+            budgets: config.budgets,
+            leases: config.dns.leases(),
+        };
         let pool = pool::Pool::new(Arc::clone(reserve));
         let worker = Worker::new(id, clock, pool, inboxes.clone(), reporting.clone(), settings);
         let pinned = Arc::new(std::sync::atomic::AtomicBool::new(true));

@@ -232,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn nobody_but_the_owner_may_connect() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = listen(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn an_absent_daemon_is_named() {
         let error =
             ask(Path::new("/no/such/socket"), &Request::Status, |_| true).unwrap_err().to_string();

@@ -201,7 +201,14 @@ impl Kept {
 
     /// Gives the memory back when nothing is stored, unless it is as little as the next request will need.
     pub(super) fn shrink(&mut self) {
-        if self.spans.is_empty() && self.heap_bytes() > 2048 {
+        if self.heap_bytes() > 2048 {
+            self.rest();
+        }
+    }
+
+    /// Gives the memory back when nothing is stored.
+    pub(super) fn rest(&mut self) {
+        if self.spans.is_empty() {
             *self = Self { dropped: self.dropped, ..Self::default() };
         }
     }

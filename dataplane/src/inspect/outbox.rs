@@ -51,6 +51,13 @@ impl Outbox {
             + self.pieces.iter().map(|piece| piece.bytes.capacity()).sum::<usize>()
     }
 
+    /// Gives the memory back when nothing waits.
+    pub(super) fn rest(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     /// Whether nothing waits to be acknowledged.
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && (self.fin.is_none() || self.fin_acknowledged)

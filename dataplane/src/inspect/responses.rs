@@ -85,6 +85,13 @@ impl Responses {
         self.partial.capacity() + body
     }
 
+    /// Gives the memory back when no head is incomplete.
+    pub(super) fn rest(&mut self) {
+        if self.partial.is_empty() {
+            self.partial = Vec::new();
+        }
+    }
+
     /// Reads no more: whatever comes passes.
     pub(super) fn stop(&mut self) {
         self.expect = Expect::Anything;

@@ -46,6 +46,11 @@ impl Shadow {
         self.0.held_bytes()
     }
 
+    /// Nothing has happened for a while, see [`Stream::rest`].
+    pub fn rest(&mut self) {
+        self.0.rest();
+    }
+
     /// The stream, to decide from now on. Requests that the server has are its own; one that opened a tunnel cannot be judged any
     /// more, so there is none.
     #[must_use]

@@ -142,6 +142,8 @@ pub struct Stream {
     pub(super) waiting_due: Tick,
     pub(super) last_seen: Tick,
     pub(super) closing_due: Tick,
+    /// When the caller will call [`Stream::tick`] next, if it will: its own note, kept here because only streams need one.
+    pub wake: Option<Tick>,
 }
 
 /// What every step needs from outside.
@@ -211,6 +213,7 @@ impl Stream {
             waiting_due: NO_TICK,
             last_seen: now,
             closing_due: NO_TICK,
+            wake: None,
         };
         forward_syn(syn, options, sink);
         Ok(stream)
@@ -307,6 +310,13 @@ impl Stream {
             + self.responses.heap_bytes()
             + self.up.splice.heap_bytes()
             + self.down.splice.heap_bytes()
+    }
+
+    /// Nothing has happened for a while: gives back the memory that was kept for the next request.
+    pub fn rest(&mut self) {
+        self.kept.rest();
+        self.outbox.rest();
+        self.responses.rest();
     }
 
     /// For an ICMP error about a segment that `from` sent and that was translated on its way: the number as `from` sent it.

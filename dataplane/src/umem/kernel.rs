@@ -10,6 +10,7 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsRawFd, RawFd},
     ptr::NonNull,
+    sync::Arc,
 };
 
 use xsk_rs::{
@@ -22,13 +23,12 @@ use super::{
     frame::{CAPACITY, FRAME_SIZE, Frame, HEADROOM, Region, RingId},
     pool::Pool,
     port::{Port, PortFrames, PortGone},
+    share::{self, Share, Shares},
 };
 
 /// Entries of every ring of a port.
 pub const RING_SIZE: u32 = 2048;
-
-/// Chunks that a receiving port keeps in its fill ring.
-pub const FILL_TARGET: usize = 1024;
+const _: () = assert!(share::LARGEST < RING_SIZE as usize);
 
 /// [`FRAME_SIZE`] as the kernel's interface wants it.
 const FRAME_BYTES: u32 = 4096;
@@ -91,6 +91,7 @@ pub struct Umem {
     /// The descriptor of every chunk, by index, packet at the headroom.
     descriptors: &'static [FrameDesc],
     next_ring: u16,
+    shares: Arc<Shares>,
 }
 
 /// Whether the kernel copies packets between the driver and the UMEM.
@@ -119,7 +120,7 @@ pub struct Missed {
     pub rx_ring_full: u64,
     /// The fill ring was empty: its owner had no free frame.
     pub fill_ring_empty: u64,
-    /// Anything else, such as a packet larger than a frame.
+    /// A packet larger than a frame, or, in copy mode, one for which there was no frame: counted here once more.
     pub other: u64,
 }
 
@@ -149,7 +150,8 @@ impl Umem {
         let region: &'static Region =
             Box::leak(Box::new(unsafe { Region::new(start, frames.get()) }));
         let all = region.all_frames();
-        Ok((Self { umem, region, descriptors, next_ring: 1 }, all))
+        let shares = Shares::new(all.len());
+        Ok((Self { umem, region, descriptors, next_ring: 1, shares }, all))
     }
 
     /// The memory behind it.
@@ -207,7 +209,7 @@ impl Umem {
             descriptors: self.descriptors,
             ring,
             rings,
-            fill_target: if receives { FILL_TARGET } else { 0 },
+            share: receives.then(|| self.shares.join()),
             filled: 0,
             sent: 0,
             queued: Vec::with_capacity(RING_SIZE as usize),
@@ -270,7 +272,8 @@ pub struct Sockets {
     descriptors: &'static [FrameDesc],
     ring: RingId,
     rings: Rings,
-    fill_target: usize,
+    /// What it may keep ready to receive into, if it receives.
+    share: Option<Share>,
     /// Chunks in the fill ring, in the driver, or in the rx ring.
     filled: usize,
     /// Chunks in the tx or the completion ring.
@@ -352,8 +355,9 @@ impl Sockets {
 
     fn refill(&mut self, pool: &mut Pool) {
         let mut batch = [FrameDesc::default(); CHUNK];
-        while self.filled < self.fill_target {
-            let wanted = CHUNK.min(self.fill_target - self.filled);
+        let target = self.share.as_ref().map_or(0, Share::chunks);
+        while self.filled < target {
+            let wanted = CHUNK.min(target - self.filled);
             let mut count = 0;
             for slot in batch.iter_mut().take(wanted) {
                 let Some(frame) = pool.take() else { break };
@@ -363,7 +367,7 @@ impl Sockets {
                 count += 1;
             }
             let Some(ready) = batch.get(..count).filter(|ready| !ready.is_empty()) else { return };
-            // SAFETY: the chunks were free and are marked as lent; the ring has room, as it is larger than the fill target.
+            // SAFETY: the chunks were free and are marked as lent; the ring has room, as it is larger than any share.
             let produced = unsafe { self.rings.fill.produce(ready) };
             self.filled += produced;
             if produced == 0 {

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod kernel;
 pub mod pool;
 pub mod port;
+pub mod share;
 
 pub use assembly::Refused;
 pub use frame::{CAPACITY, Frame, MAX_CHUNKS, Region};

@@ -1,5 +1,7 @@
 //! Acting apart from judging: `Worker::carry_out` ends every packet's stay, by exactly one exit.
 
+use std::net::IpAddr;
+
 use parser::{
     checksum,
     ethernet::MacAddress,
@@ -51,20 +53,20 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         port: PortId,
-        headers: &Headers,
+        headers: &mut Headers,
         verdict: Verdict,
         mut frame: Frame,
         now: Tick,
     ) {
         match verdict {
             Verdict::Follow { found, port: to, rewrite } => {
-                let headers = &fit_mss(world, (port, to), &mut frame, headers);
+                fit_mss(world, (port, to), &mut frame, headers);
                 self.follow(found, headers, &frame, now);
                 let verdict = Verdict::Forward { port: to, rewrite };
                 self.carry_out(world, port, headers, verdict, frame, now);
             }
             Verdict::Forward { port: to, rewrite: wanted } => {
-                let headers = &fit_mss(world, (port, to), &mut frame, headers);
+                fit_mss(world, (port, to), &mut frame, headers);
                 match route(&mut frame, headers, wanted.as_ref()) {
                     Ok(()) => self.transmit(world, to, frame),
                     Err(reason) => self.discard(Verdict::Drop(reason), frame),
@@ -74,14 +76,13 @@ impl<P: Port> Worker<P> {
                 self.gather(world, port, headers, frame, settled, now);
             }
             Verdict::Inspect(found) => {
-                let way = self
-                    .connections
-                    .connection(found.id)
-                    .map(|connection| connection.way(found.direction));
-                let to = way.map_or(port, |(to, _)| to);
-                let headers = &fit_mss(world, (port, to), &mut frame, headers);
+                if let Some(connection) = self.connections.connection(found.id) {
+                    let (to, _) = connection.way(found.direction);
+                    fit_mss(world, (port, to), &mut frame, headers);
+                }
                 self.inspect(world, found, headers, frame, now)
             }
+            Verdict::Resolve(found) => self.resolve(world, port, found, headers, frame, now),
             Verdict::Relate { port: to, quoted } => match relate(&mut frame, headers, &quoted) {
                 Ok(()) => self.transmit(world, to, frame),
                 Err(reason) => self.discard(Verdict::Drop(reason), frame),
@@ -309,61 +310,47 @@ impl<P: Port> Worker<P> {
     }
 }
 
-/// Lowers what a SYN announces to what fits both links, so that ends with different MTUs never send what must be refused. Returns
-/// the headers as they are then.
-fn fit_mss(
-    world: &World,
-    (from, to): (PortId, PortId),
-    frame: &mut Frame,
-    headers: &Headers,
-) -> Headers {
-    let mut headers = *headers;
-    if headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
-        let mtu = |port| world.port(port).map_or(usize::MAX, |view| view.mtu);
-        // RFC 9293 §3.7.1: the MSS counts neither IP nor TCP options, only the fixed headers.
-        let fixed = if headers.source().is_some_and(|source| source.is_ipv4()) {
-            ipv4::MIN_HEADER_LEN
-        } else {
-            ipv6::HEADER_LEN
-        } + tcp::MIN_HEADER_LEN;
-        let fits = mtu(from).min(mtu(to)).saturating_sub(fixed);
-        let limit = u16::try_from(fits).unwrap_or(u16::MAX);
-        // Options that cannot be read stay as they are: the receiver, or the stream engine, decides about them.
-        let _malformed = rewrite::limit_mss(frame.bytes_mut(), &mut headers, limit);
+/// Lowers what a SYN announces to what fits both links, so that ends with different MTUs never send what must be refused.
+fn fit_mss(world: &World, (from, to): (PortId, PortId), frame: &mut Frame, headers: &mut Headers) {
+    if !headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
+        return;
     }
-    headers
+    let mtu = |port| world.port(port).map_or(usize::MAX, |view| view.mtu);
+    // RFC 9293 §3.7.1: the MSS counts neither IP nor TCP options, only the fixed headers.
+    let network = match headers.source() {
+        Some(IpAddr::V6(_)) => ipv6::HEADER_LEN,
+        _ => ipv4::MIN_HEADER_LEN,
+    };
+    let fits = mtu(from).min(mtu(to)).saturating_sub(network + tcp::MIN_HEADER_LEN);
+    let limit = u16::try_from(fits).unwrap_or(u16::MAX);
+    // Options that cannot be read stay as they are: the receiver, or the stream engine, decides about them.
+    let _malformed = rewrite::limit_mss(frame.bytes_mut(), headers, limit);
 }
 
 /// Makes a packet ready for its next link but for the hardware addresses: rewritten to `wanted`, one hop less, without the
 /// padding of the last link.
 pub(super) fn route(
     frame: &mut Frame,
-    headers: &Headers,
+    headers: &mut Headers,
     wanted: Option<&FlowTuple>,
 ) -> Result<(), DropReason> {
-    let mut headers = *headers;
-    cut_padding(frame, &headers);
+    cut_padding(frame, headers);
     let bytes = frame.bytes_mut();
     if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
         let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
         if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
-            rewrite::source(
-                bytes,
-                &mut headers,
-                wanted.source,
-                port(is.src_port, wanted.src_port),
-            )?;
+            rewrite::source(bytes, headers, wanted.source, port(is.src_port, wanted.src_port))?;
         }
         if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
             rewrite::destination(
                 bytes,
-                &mut headers,
+                headers,
                 wanted.destination,
                 port(is.dst_port, wanted.dst_port),
             )?;
         }
     }
-    rewrite::decrement_hop_limit(bytes, &mut headers)?;
+    rewrite::decrement_hop_limit(bytes, headers)?;
     Ok(())
 }
 
@@ -404,9 +391,9 @@ pub(super) fn cut_padding(frame: &mut Frame, headers: &Headers) {
 
 /// Writes the hardware addresses of the next link.
 fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
-    let addresses = destination.octets().into_iter().chain(source.octets());
-    for (to, from) in bytes.iter_mut().zip(addresses) {
-        *to = from;
+    if let Some(place) = bytes.first_chunk_mut::<12>() {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.octets(), source.octets());
+        *place = [a, b, c, d, e, f, g, h, i, j, k, l];
     }
 }
 

@@ -151,6 +151,8 @@ impl<P: Port> Worker<P> {
                 self.tell_drop(world, &headers, reason, now);
                 self.drop_whole(reason, fragments);
             }
+            // A DNS message is read in one piece; resolvers avoid larger ones (RFC 9715).
+            Verdict::Resolve(_) => self.drop_whole(DropReason::Fragment, fragments),
             // Questions to us, notes to us, and errors were sorted out above.
             Verdict::Answer(_)
             | Verdict::Note
@@ -184,7 +186,7 @@ impl<P: Port> Worker<P> {
         }
         for (nth, mut frame) in fragments.drain(..).enumerate() {
             let routed = match nth {
-                0 => carry_out::route(&mut frame, headers, wanted),
+                0 => carry_out::route(&mut frame, &mut { *headers }, wanted),
                 _ => route_later(&mut frame, wanted),
             };
             match routed {

@@ -16,7 +16,7 @@ use parser::{
     network::Protocol,
     tcp::{SeqNumber, TcpFlags},
 };
-use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Peer, Table};
+use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Names, Peer, Table};
 
 use super::{PortId, Worker, WorkerId, clock::Tick, stream::side};
 use crate::{
@@ -50,6 +50,8 @@ pub enum Verdict {
     },
     /// Give it to the inspected stream of its connection.
     Inspect(Found),
+    /// Read it as a DNS message of this connection.
+    Resolve(Found),
     /// Send this ICMP error out of this port, its quote as the quoted packet's sender knows it.
     Relate {
         /// The port.
@@ -108,6 +110,16 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Verdict {
         let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
+        let tuple = headers.flow_tuple();
+        let found = tuple.as_ref().and_then(|tuple| self.connections.find(tuple));
+        if let (Some(tuple), Some(found), Some(table)) = (&tuple, found, world.table.as_deref())
+            && self.is_expected(world, (port, view), found, headers, tuple)
+        {
+            let flags = headers.tcp().map(|tcp| tcp.flags);
+            if !self.is_over(found.id, flags) {
+                return self.judge_known(world, table, found, headers, tuple, flags, now);
+            }
+        }
         if let Some(verdict) = super::neighbour::judge(world, view, headers) {
             return verdict;
         }
@@ -123,13 +135,40 @@ impl<P: Port> Worker<P> {
         }
         match headers.transport {
             Transport::Fragment(_) => Verdict::Gather { settled },
-            _ => match headers.flow_tuple() {
+            _ => match tuple {
                 Some(tuple) => {
                     self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
                 }
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },
         }
+    }
+
+    /// Whether a packet comes from where its connection's packets come from, between the same stations, so that everything which is
+    /// asked of a source was asked in this epoch when the connection was judged: its address is that of the port's pod, or of
+    /// nobody here.
+    fn is_expected(
+        &mut self,
+        world: &World,
+        (port, view): (PortId, &PortView),
+        found: Found,
+        headers: &Headers,
+        tuple: &FlowTuple,
+    ) -> bool {
+        let Some(connection) = self.connections.connection(found.id) else { return false };
+        let judgement = &connection.judgement;
+        // A service's address, and the loopback of a pod that talks to itself, belong to a connection and to no source.
+        let (from, source) = match found.direction {
+            Direction::Original => (judgement.source_port, connection.opener()),
+            Direction::Reply => (judgement.destination_port, connection.flow.destination),
+        };
+        judgement.epoch == world.epoch
+            && from == port
+            && source == tuple.source
+            && view.neighbour.mac() == Some(headers.ethernet.source)
+            && view.mac == headers.ethernet.destination
+            && !headers.network.has_martian_source()
+            && !headers.network.is_to_group()
     }
 
     /// The verdict on a packet of a flow.
@@ -233,10 +272,11 @@ impl<P: Port> Worker<P> {
         let policy_port = policy_port(headers, &connection.flow);
         if found.direction == Direction::Original && policy_port != connection.policy_port {
             let Judgement { source, destination, source_port, destination_port, .. } =
-                connection.judgement;
+                *connection.judgement;
             let ends = Ends { source, source_port, destination, destination_port };
+            let names = connection.judgement.access.names();
             if let Access::Deny(denial) =
-                access(table, &ends, connection.flow.protocol, policy_port)
+                access(table, &ends, connection.flow.protocol, policy_port, &names)
             {
                 self.hits.denied(denial.cause);
                 return Verdict::Drop(denied(denial.explicit));
@@ -245,8 +285,9 @@ impl<P: Port> Worker<P> {
         let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
             match connection.judgement.access {
-                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => {
+                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass. An inspected
+                // stream is not left to stall: it is reset, whichever side speaks first.
+                Access::Deny(denial) if connection.stream.is_none() => {
                     self.hits.denied(denial.cause);
                     return Verdict::Drop(denied(denial.explicit));
                 }
@@ -255,9 +296,7 @@ impl<P: Port> Worker<P> {
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
-                // DNS rules are not enforced yet.
-                Access::Resolve(_) => return Verdict::Drop(DropReason::PolicyDenied),
-                Access::Allow(_) | Access::Inspect(_) => {}
+                Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) | Access::Deny(_) => {}
             }
         }
         // Replies of a connection that is denied now pass, as with Cilium, but do not keep it alive.
@@ -271,6 +310,9 @@ impl<P: Port> Worker<P> {
         if connection.stream.is_some() {
             // The engine must not note bytes that then do not pass.
             return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
+        }
+        if let Access::Resolve(dns) = connection.judgement.access {
+            return self.judge_resolved(world, table, found, &dns, headers, tuple);
         }
         let follows = connection.shadow.is_some();
         let verdict = forward(world, port, headers, tuple, wanted);
@@ -300,14 +342,18 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) -> Result<(), DropReason> {
         let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
-        let flow = connection.flow;
+        let (flow, policy_port) = (connection.flow, connection.policy_port);
         let before = connection.judgement.access;
         // A pod that talks to itself through a service has the loopback address as its source; its port stays.
         let source = connection.opener();
         let ends = ends(world, source, flow.destination).ok_or(DropReason::NoRoute)?;
-        let policy_port = connection.policy_port;
-        let access = access(table, &ends, flow.protocol, policy_port);
-        connection.judgement = judgement(world, &ends, access);
+        let mut names = self.names_between(table, &ends, flow.destination, now);
+        // A connection keeps the names that it was opened under, as in Cilium, even if they have ended since.
+        names.extend(&before.names());
+        let access = access(table, &ends, flow.protocol, policy_port, &names);
+        let judgement = self.judgements.share(judgement(world, &ends, access));
+        let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
+        connection.judgement = judgement;
         self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
@@ -331,7 +377,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -344,15 +390,13 @@ impl<P: Port> Worker<P> {
         }
         let flow = if ends.source_port == ends.destination_port { hairpin(&flow) } else { flow };
         let policy_port = policy_port(headers, &flow);
-        let access = access(table, &ends, flow.protocol, policy_port);
+        let names = self.names_between(table, &ends, flow.destination, now);
+        let access = access(table, &ends, flow.protocol, policy_port, &names);
         let flags = headers.tcp().map(|tcp| tcp.flags).unwrap_or_default();
         self.tell_verdict(table, &flow, &ends, access, (flags, policy_port), now);
         if let Access::Deny(denial) = access {
             self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
-        }
-        if matches!(access, Access::Resolve(_)) {
-            return Verdict::Drop(DropReason::PolicyDenied);
         }
         let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
         let connection = Connection {
@@ -361,10 +405,9 @@ impl<P: Port> Worker<P> {
             policy_port,
             phase,
             last_seen: now,
-            judgement: judgement(world, &ends, access),
+            judgement: self.judgements.share(judgement(world, &ends, access)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
         let inspected = matches!(access, Access::Inspect(_));
@@ -374,10 +417,16 @@ impl<P: Port> Worker<P> {
         let (port, wanted) = connection.way(Direction::Original);
         self.count_grounds(access);
         match self.connections.insert(connection, now) {
-            Ok(id) if inspected => Verdict::Inspect(Found { id, direction: Direction::Original }),
             Ok(id) => {
-                let verdict = forward(world, port, headers, tuple, wanted);
                 let found = Found { id, direction: Direction::Original };
+                match access {
+                    Access::Inspect(_) => return Verdict::Inspect(found),
+                    Access::Resolve(dns) => {
+                        return self.judge_resolved(world, table, found, &dns, headers, tuple);
+                    }
+                    Access::Allow(_) | Access::Deny(_) => {}
+                }
+                let verdict = forward(world, port, headers, tuple, wanted);
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
             }
             Err(full) => Verdict::Drop(full),
@@ -409,7 +458,7 @@ impl<P: Port> Worker<P> {
             Destination::NoBackend => return Verdict::Drop(DropReason::ServiceBackendNotFound),
             Destination::Backend(backend) => (
                 FlowTuple { destination: backend.ip(), dst_port: backend.port(), ..*tuple },
-                Some(*tuple),
+                Some(Box::new(*tuple)),
             ),
         };
         let Some(ends) = ends(world, tuple.source, flow.destination) else {
@@ -419,7 +468,8 @@ impl<P: Port> Worker<P> {
         if ends.source_port == ends.destination_port {
             return Verdict::Drop(DropReason::MidStream);
         }
-        let forth = access(table, &ends, flow.protocol, flow.dst_port);
+        let names = self.names_between(table, &ends, flow.destination, now);
+        let forth = access(table, &ends, flow.protocol, flow.dst_port, &names);
         // If the other end opened it, this would be a reply, and the other way is the one that policy speaks of.
         let turned = Ends {
             source: ends.destination,
@@ -427,9 +477,11 @@ impl<P: Port> Worker<P> {
             destination: ends.source,
             destination_port: ends.source_port,
         };
-        let back = access(table, &turned, flow.protocol, flow.src_port);
+        let back = access(table, &turned, flow.protocol, flow.src_port, &Names::NONE);
         let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
-        if judged(forth) || judged(back) {
+        // Under which name the other end opened it, if it did, is not known here.
+        let named = table.may_be_inspected(&question(&turned, flow.protocol, flow.src_port));
+        if judged(forth) || judged(back) || named {
             return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
         }
         if service.is_none() && matches!(back, Access::Allow(_)) {
@@ -438,14 +490,13 @@ impl<P: Port> Worker<P> {
             if let Some(frontend) = world.services.frontend_of(&client) {
                 let connection = Connection {
                     flow: client,
-                    service: Some(frontend),
+                    service: Some(Box::new(frontend)),
                     policy_port: client.dst_port,
                     phase: Phase::Opening,
                     last_seen: now,
-                    judgement: judgement(world, &turned, back),
+                    judgement: self.judgements.share(judgement(world, &turned, back)),
                     stream: None,
                     shadow: None,
-                    wake: None,
                 };
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
@@ -461,12 +512,16 @@ impl<P: Port> Worker<P> {
             policy_port: flow.dst_port,
             phase: Phase::Opening,
             last_seen: now,
-            judgement: judgement(world, &ends, forth),
+            judgement: self.judgements.share(judgement(world, &ends, forth)),
             stream: None,
             shadow: None,
-            wake: None,
         };
         self.resume(world, connection, Direction::Original, headers, tuple, now)
+    }
+
+    /// What the pod that opens a connection calls the other end.
+    fn names_between(&mut self, table: &Table, ends: &Ends, other: IpAddr, now: Tick) -> Names {
+        self.names_of(table, (ends.source_port, ends.source.endpoint), other, now)
     }
 
     fn resume(
@@ -512,7 +567,7 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         };
-        let Judgement { source_port, destination_port, .. } = connection.judgement;
+        let Judgement { source_port, destination_port, .. } = *connection.judgement;
         let (to, far) = match found.direction {
             Direction::Original => (source_port, destination_port),
             Direction::Reply => (destination_port, source_port),
@@ -599,13 +654,13 @@ impl<P: Port> Worker<P> {
 impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
-        self.service.as_ref().unwrap_or(&self.flow).source
+        self.service.as_deref().unwrap_or(&self.flow).source
     }
 
     /// The tuple that a packet of this direction has when its sender sends it.
     fn sent_as(&self, direction: Direction) -> FlowTuple {
         match direction {
-            Direction::Original => *self.service.as_ref().unwrap_or(&self.flow),
+            Direction::Original => *self.service.as_deref().unwrap_or(&self.flow),
             Direction::Reply => self.flow.reversed(),
         }
     }
@@ -614,15 +669,16 @@ impl Connection {
     pub(super) fn way(&self, direction: Direction) -> (PortId, FlowTuple) {
         match direction {
             Direction::Original => (self.judgement.destination_port, self.flow),
-            Direction::Reply => {
-                (self.judgement.source_port, self.service.as_ref().unwrap_or(&self.flow).reversed())
-            }
+            Direction::Reply => (
+                self.judgement.source_port,
+                self.service.as_deref().unwrap_or(&self.flow).reversed(),
+            ),
         }
     }
 }
 
 /// Forwards, or tells the sender why not: hop limit or size.
-fn forward(
+pub(super) fn forward(
     world: &World,
     port: PortId,
     headers: &Headers,
@@ -699,9 +755,13 @@ fn ends(world: &World, source: IpAddr, destination: IpAddr) -> Option<Ends> {
     })
 }
 
-fn access(table: &Table, ends: &Ends, protocol: Protocol, dst_port: u16) -> Access {
+fn question(ends: &Ends, protocol: Protocol, dst_port: u16) -> Flow {
     let protocol = policy_table::Protocol(protocol.value());
-    table.judge(&Flow { source: ends.source, destination: ends.destination, protocol, dst_port })
+    Flow { source: ends.source, destination: ends.destination, protocol, dst_port }
+}
+
+fn access(table: &Table, ends: &Ends, protocol: Protocol, dst_port: u16, names: &Names) -> Access {
+    table.judge_named(&question(ends, protocol, dst_port), names)
 }
 
 /// The port that policy speaks of: for ICMP the message type (`cilium-semantics.md` §1.9).
@@ -743,6 +803,6 @@ fn hairpin(flow: &FlowTuple) -> FlowTuple {
     FlowTuple { source: loopback, ..*flow }
 }
 
-fn denied(explicit: bool) -> DropReason {
+pub(super) fn denied(explicit: bool) -> DropReason {
     if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
 }

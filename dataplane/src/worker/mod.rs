@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod carry_out;
 pub mod clock;
+pub mod dns;
 mod fragments;
 pub mod handoff;
 pub mod judge;
@@ -31,12 +32,13 @@ use policy_table::HttpScratch;
 
 use crate::{
     budgets::Budgets,
-    connection::{ConnectionId, Connections},
+    connection::{ConnectionId, Connections, Judgements},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
     hits::Hits,
     inspect,
+    names::{LeaseTimes, PodNames},
     umem::{Frame, Pool, Port, PortFrames},
     world::World,
 };
@@ -152,6 +154,8 @@ pub struct Settings {
     pub limits: inspect::Limits,
     /// What the worker may use in all, and one endpoint of it.
     pub budgets: Budgets,
+    /// How long what DNS told a pod may be used.
+    pub leases: LeaseTimes,
 }
 
 /// Whether a turn had work.
@@ -175,6 +179,7 @@ pub struct Worker<P> {
     pool: Pool,
     batch: VecDeque<Frame>,
     connections: Connections,
+    judgements: Judgements,
     fragments: fragments::Fragments,
     /// When each inspected stream wants to be woken; entries of streams that changed their mind are skipped.
     deadlines: BinaryHeap<Reverse<(Tick, ConnectionId)>>,
@@ -190,6 +195,8 @@ pub struct Worker<P> {
     to_ring: Vec<WorkerId>,
     reporting: Reporting,
     drop_budget: carry_out::Budget,
+    /// What DNS told the pods that this worker is the home of, by port.
+    names: Vec<Option<Box<PodNames>>>,
 }
 
 impl<P: Port> Worker<P> {
@@ -211,6 +218,7 @@ impl<P: Port> Worker<P> {
             pool,
             batch: VecDeque::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
+            judgements: Judgements::default(),
             fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
             deadlines: BinaryHeap::new(),
             settings,
@@ -224,6 +232,7 @@ impl<P: Port> Worker<P> {
             to_ring: Vec::new(),
             reporting,
             drop_budget: carry_out::Budget::default(),
+            names: Vec::new(),
         }
     }
 
@@ -299,10 +308,10 @@ impl<P: Port> Worker<P> {
             Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
                 Verdict::Drop(DropReason::InvalidPacket)
             }
-            Ok(headers) => {
+            Ok(mut headers) => {
                 Self::complete_checksum(&mut frame, &headers);
                 let verdict = self.judge(world, port, &headers, settled, now);
-                self.carry_out(world, port, &headers, verdict, frame, now);
+                self.carry_out(world, port, &mut headers, verdict, frame, now);
                 return;
             }
             Err(malformed) => Verdict::Drop(malformed.into()),
@@ -319,10 +328,12 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn obey(&mut self, command: Command<P>, rest: &Rest) {
+    /// Does what the control thread says, between two turns; [`Command::Stop`] is for [`Worker::run`].
+    pub fn obey(&mut self, command: Command<P>, rest: &Rest) {
         match command {
             Command::World(world) => {
                 self.take_up(Arc::clone(&world));
+                self.prepare_names(&world);
                 self.release_waiting(&world);
                 self.announce_gateways(&world);
             }
@@ -333,6 +344,7 @@ impl<P: Port> Worker<P> {
                 self.ports.add(port, sockets, receives, fd, &mut self.pool);
             }
             Command::RemovePort { port, back } => {
+                self.forget_names(port);
                 for frame in self.ports.forget_waiting(port) {
                     self.counters.count_drop(DropReason::PortGone);
                     self.pool.give(frame);
@@ -356,6 +368,11 @@ impl<P: Port> Worker<P> {
             }
             Command::Stop => {}
         }
+    }
+
+    /// The sockets of a port, for those who drive a worker turn by turn over plain memory.
+    pub fn sockets(&mut self, port: PortId) -> Option<&mut P> {
+        self.ports.sockets(port)
     }
 
     /// Judges by this world from now on.

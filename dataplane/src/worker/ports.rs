@@ -242,7 +242,7 @@ impl<P: Port> Ports<P> {
         self.slots.iter_mut().enumerate().filter_map(report).collect()
     }
 
-    #[cfg(test)]
+    /// The sockets of a port.
     pub(super) fn sockets(&mut self, port: PortId) -> Option<&mut P> {
         self.slots.get_mut(usize::from(port.0))?.as_mut().map(|slot| &mut slot.sockets)
     }

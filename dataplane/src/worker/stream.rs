@@ -17,7 +17,12 @@ use policy_table::{
     Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
 };
 
-use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict, linear::Workbench};
+use super::{
+    PortId, Reporting, Worker,
+    clock::Tick,
+    judge::{Verdict, denied},
+    linear::Workbench,
+};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
     counters::{Counters, RequestCounters},
@@ -341,11 +346,18 @@ impl<P: Port> Worker<P> {
             (&mut self.pool, &mut self.workbench),
             &mut self.counters,
         );
-        let disposition = match &mut connection.stream {
-            Some(stream) => {
+        let mut revoked = None;
+        let disposition = match (&mut connection.stream, connection.judgement.access) {
+            (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+                // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
+                stream.reset(&mut sink);
+                revoked = Some(denial);
+                Disposition::Absorbed
+            }
+            (Some(stream), _) => {
                 stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
             }
-            None => match Stream::open(&segment, now, &mut sink) {
+            (None, _) => match Stream::open(&segment, now, &mut sink) {
                 Ok(stream) => {
                     connection.stream = Some(Box::new(stream));
                     Disposition::Forwarded
@@ -362,6 +374,13 @@ impl<P: Port> Worker<P> {
         self.schedule(found.id);
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         self.settle(world, found.id);
+        if let Some(denial) = revoked {
+            self.hits.denied(denial.cause);
+            if let Some(frame) = rest {
+                self.discard(Verdict::Drop(denied(denial.explicit)), frame);
+            }
+            return;
+        }
         match (rest, disposition) {
             (None, _) => {}
             (Some(frame), Disposition::Dropped(reason)) => {
@@ -386,10 +405,11 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            if connection.wake != Some(due) {
+            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == Some(due))
+            else {
                 continue; // It has been scheduled anew since.
-            }
-            connection.wake = None;
+            };
+            stream.wake = None;
             let found = Found { id, direction: Direction::Original };
             if connection.judgement.epoch != world.epoch
                 && self.judge_again(world, table, found, TcpFlags::NONE, now).is_err()
@@ -406,8 +426,13 @@ impl<P: Port> Worker<P> {
                 &mut self.counters,
             );
             let Some(stream) = connection.stream.as_mut() else { continue };
-            let _reason_is_the_engines_own =
-                stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            if matches!(connection.judgement.access, Access::Deny(_)) {
+                // As with a segment: nothing that is held may leave any more.
+                stream.reset(&mut sink);
+            } else {
+                let _reason_is_the_engines_own =
+                    stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            }
             let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;
@@ -449,17 +474,15 @@ impl<P: Port> Worker<P> {
 
     /// Makes sure that the stream is woken when it wants to be.
     fn schedule(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.connection(id) else { return };
-        let Some(due) =
-            connection.stream.as_ref().and_then(|stream| stream.deadline(&self.settings.limits))
-        else {
+        let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };
+        let Some(due) = stream.deadline(&self.settings.limits) else { return };
         // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
         // were replaced by nearer ones then leave the heap soon.
         let due = due.min(self.now.after(LONGEST_WAIT));
-        if connection.wake.is_none_or(|wake| due < wake) {
-            connection.wake = Some(due);
+        if stream.wake.is_none_or(|wake| due < wake) {
+            stream.wake = Some(due);
             self.deadlines.push(Reverse((due, id)));
         }
     }
@@ -519,7 +542,7 @@ impl<P: Port> Worker<P> {
         let mut headers = *headers;
         let edited = edit
             .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
-            .and_then(|()| super::carry_out::route(&mut frame, &headers, Some(tuple)));
+            .and_then(|()| super::carry_out::route(&mut frame, &mut headers, Some(tuple)));
         match edited {
             Ok(()) => self.transmit(world, port, frame),
             Err(reason) => self.discard(Verdict::Drop(reason), frame),

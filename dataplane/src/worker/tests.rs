@@ -15,6 +15,7 @@ use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 mod adoption;
 mod budgets;
 mod fragments;
+mod names;
 mod related;
 
 use super::*;
@@ -26,6 +27,7 @@ use crate::{
     world::{Neighbour, PortKind, PortView},
 };
 
+mod expected;
 mod jumbo;
 
 const FRAMES: u32 = 256;
@@ -73,6 +75,7 @@ struct Rig {
     identities: Identities,
     neighbours: Vec<Arc<Neighbour>>,
     mtus: [usize; 4],
+    host_kind: PortKind,
 }
 
 impl Rig {
@@ -103,7 +106,14 @@ impl Rig {
             neighbour.learn(pod_mac(port));
         }
         let (epoch, identities) = (0, Identities::default());
-        let mut rig = Self { worker, epoch, identities, neighbours, mtus: [1500; 4] };
+        let mut rig = Self {
+            worker,
+            epoch,
+            identities,
+            neighbours,
+            mtus: [1500; 4],
+            host_kind: PortKind::Host,
+        };
         rig.apply(policy);
         rig
     }
@@ -121,7 +131,7 @@ impl Rig {
             |(number, name)| {
                 Some(PortView {
                     name: (*name).to_owned(),
-                    kind: if *name == "host" { PortKind::Host } else { PortKind::Pod },
+                    kind: if *name == "host" { self.host_kind } else { PortKind::Pod },
                     mac: our_mac(number),
                     neighbour: Arc::clone(&self.neighbours[number]),
                     home: WorkerId(0),
@@ -330,6 +340,48 @@ fn the_nodes_stack_cannot_speak_for_a_pod() {
 }
 
 #[test]
+fn the_wire_cannot_speak_for_a_pod_the_gateway_or_the_node() {
+    let mut rig = Rig::new("");
+    rig.host_kind = PortKind::Uplink;
+    rig.apply("");
+    for source in ["10.0.0.1", "10.0.0.3", "10.0.0.254"] {
+        let out = rig.send(HOST, &bytes(&syn(envelope(HOST, source, "10.0.0.2"), 40000, 80)));
+        assert!(out.is_empty(), "{source}: {out:?}");
+    }
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 3);
+    // Somebody else on the wire is believed, though there is no way back to him here.
+    rig.send(HOST, &bytes(&syn(envelope(HOST, "192.0.2.1", "10.0.0.2"), 40000, 80)));
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 3);
+    assert_eq!(rig.dropped(DropReason::NoRoute), 1);
+}
+
+#[test]
+fn neighbour_discovery_is_believed_about_oneself_only() {
+    let claim = |source: &str, target: &str| {
+        let IpAddr::V6(target) = ip(target) else { panic!() };
+        let mut out = vec![0; 256];
+        let envelope = Envelope { hop_limit: 255, ..envelope(XWING, source, "fd00::2") };
+        // A neighbour advertisement: "I am `target`, and here is my hardware address" (RFC 4861 §4.4).
+        let body = [&target.octets()[..], &[2, 1, 2, 0, 0, 0, 1, 2]].concat();
+        let (icmp_type, word) = (136, [0x20, 0, 0, 0]);
+        let length = parser::emit::IcmpPacket { envelope, icmp_type, code: 0, word, body: &body }
+            .emit(&mut out)
+            .unwrap();
+        out.truncate(length);
+        out
+    };
+    let mut rig = Rig::new("");
+    rig.neighbours[0] = Arc::new(Neighbour::default());
+    rig.apply("");
+    assert!(rig.send(XWING, &claim("fd00::1", "fd00::1")).is_empty());
+    assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
+    // Told about another's address under one's own: taken note of, passed on to nobody, believed by nobody.
+    assert!(rig.send(XWING, &claim("fd00::3", "fd00::1")).is_empty());
+    assert_eq!(rig.neighbours[0].mac(), None);
+    assert_eq!(rig.neighbours[2].mac(), Some(pod_mac(2)));
+}
+
+#[test]
 fn arp_is_answered_for_everybody_but_the_asker() {
     let mut rig = Rig::new("");
     let [tiefighter, gateway]: [std::net::Ipv4Addr; 2] =
@@ -413,6 +465,36 @@ fn a_revoked_permission_ends_an_established_connection_with_its_next_packet() {
     data.payload = b"still here?";
     assert!(rig.send(XWING, &bytes(&data)).is_empty());
     assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+}
+
+/// Nobody may reach the Death Star any more.
+const NOBODY: &str = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: nobody}\n\
+                      spec: {endpointSelector: {matchLabels: {class: deathstar}}, ingress: [{}]}\n";
+
+#[test]
+fn a_revoked_inspected_connection_is_reset_on_both_sides_whoever_speaks_next() {
+    for speaker in [TIEFIGHTER, DEATHSTAR] {
+        let mut rig = Rig::new(L7);
+        rig.shake_hands();
+        rig.apply(NOBODY);
+        let next = if speaker == TIEFIGHTER {
+            bytes(&request(1001, 5001, b"POST /v1/request-landing HTTP/1.1\r\n"))
+        } else {
+            let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+            answer.flags = TcpFlags::ACK;
+            answer.seq = SeqNumber::new(5001);
+            answer.ack = SeqNumber::new(1001);
+            bytes(&answer)
+        };
+        let mut reset: Vec<PortId> = Vec::new();
+        for (port, packet) in rig.send(speaker, &next) {
+            assert!(headers(&packet).tcp().unwrap().flags.is_rst(), "nothing else leaves");
+            reset.push(port);
+        }
+        reset.sort();
+        assert_eq!(reset, [TIEFIGHTER, DEATHSTAR]);
+        assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+    }
 }
 
 #[test]
@@ -582,6 +664,34 @@ spec: {endpointSelector: {matchLabels: {class: xwing}}, ingress: [{}]}
     let out =
         rig.send(DEATHSTAR, &bytes(&syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.3"), 8080, 22)));
     assert!(out.is_empty(), "{out:?}");
+}
+
+/// A deny rule for an SCTP port holds although everything else is allowed; a rule for another port does not.
+#[test]
+fn sctp_is_judged_by_its_port() {
+    const DENY: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: no-sctp-80, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress: [{fromEntities: [all]}]
+  ingressDeny: [{toPorts: [{ports: [{port: "80", protocol: SCTP}]}]}]
+"#;
+    let sctp = |port, source, destination, src_port, dst_port| {
+        let mut packet = bytes(&syn(envelope(port, source, destination), src_port, dst_port));
+        packet[23] = 132;
+        packet[24..26].fill(0);
+        let header = parser::checksum::Sum::new().add_bytes(&packet[14..34]).checksum();
+        packet[24..26].copy_from_slice(&header.to_be_bytes());
+        packet
+    };
+    let mut rig = Rig::new(DENY);
+    let to = |dst_port| sctp(TIEFIGHTER, "10.0.0.1", "10.0.0.2", 40000, dst_port);
+    assert!(rig.send(TIEFIGHTER, &to(80)).is_empty());
+    assert_eq!(rig.dropped(DropReason::PolicyDeny), 1);
+    assert_eq!(rig.send(TIEFIGHTER, &to(81)).len(), 1);
+    assert_eq!(rig.send(DEATHSTAR, &sctp(DEATHSTAR, "10.0.0.2", "10.0.0.1", 81, 40000)).len(), 1);
 }
 
 #[test]

@@ -422,6 +422,18 @@ fn t15_another_handshake_inside_an_opening_one_is_refused() {
 }
 
 #[test]
+fn t17_an_idle_connection_holds_no_memory() {
+    let mut hand = Hand::open();
+    hand.client(0, ALLOWED);
+    hand.server(0, LEN, OK);
+    assert!(hand.stream.held_bytes() > 0, "room for the next head");
+    hand.stream.rest();
+    assert_eq!(hand.stream.held_bytes(), 0);
+    hand.client(LEN, ALLOWED);
+    assert_eq!(hand.received(), allowed_text() + &allowed_text());
+}
+
+#[test]
 fn t16_idleness_leaves_a_tombstone() {
     let mut hand = Hand::open();
     let idle = u64::from(hand.limits.idle_time);

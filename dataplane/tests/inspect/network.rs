@@ -132,6 +132,10 @@ impl Network {
         let mut wire = Wire::at(from, packet);
         let segment = packet.segment(from);
         let now = Tick(self.now);
+        // Resting may happen at any time and must change nothing.
+        if let Some(stream) = self.stream.as_mut().filter(|_| self.now.is_multiple_of(3)) {
+            stream.rest();
+        }
         let outcome = match &mut self.stream {
             None => match Stream::open(&segment, now, &mut wire) {
                 Ok(stream) => {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod churn;
 mod connectivity;
 mod crash;
 mod differential;
@@ -19,8 +20,10 @@ mod internet;
 mod legitimate;
 mod lifecycle;
 mod load;
+mod names;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -75,13 +78,16 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         story::cases(),
         reload::cases(),
+        churn::cases(),
         operate::cases(),
         tools::cases(),
         connectivity::cases(),
         internet::cases(),
+        names::cases(),
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
         legitimate::cases(),

@@ -34,11 +34,12 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A host beyond the node's link, in a namespace that goes with the lab's.
-fn outside(lab: &Lab) -> Result<()> {
+pub(crate) fn outside(lab: &Lab) -> Result<()> {
     let line = "ip netns add bd-test-outside && \
         ip link add up0 type veth peer name eth0 netns bd-test-outside && \
         ip address add 192.0.2.1/24 dev up0 && ip link set up0 up && \
-        ip -n bd-test-outside address add 192.0.2.2/24 dev eth0 && ip -n bd-test-outside link set eth0 up && \
+        ip -n bd-test-outside address add 192.0.2.2/24 dev eth0 && \
+        ip -n bd-test-outside address add 192.0.2.3/24 dev eth0 && ip -n bd-test-outside link set eth0 up && \
         ip -n bd-test-outside route add 10.77.0.0/24 via 192.0.2.1 && \
         ip netns exec bd-test-outside ethtool -K eth0 tx off && \
         sysctl -qw net.ipv4.ip_forward=1";

@@ -24,6 +24,7 @@ use dataplane::{
 };
 use nix::sched::{CloneFlags, setns};
 use parser::ethernet::MacAddress;
+use serde::{Deserialize, Serialize};
 use xdp_redirect::{Mode, Program, ProgramError, Role};
 
 /// Chunks of a link: a full transmit ring, a full fill ring, a full receive ring, and as many again under way.
@@ -131,6 +132,8 @@ pub struct Link {
     pub place: Place,
     /// Its hardware address.
     pub mac: MacAddress,
+    /// Its largest IP packet.
+    pub mtu: u32,
     /// Whether the kernel copies packets.
     pub copy: CopyMode,
     /// How the XDP program runs, if the link receives.
@@ -178,6 +181,7 @@ impl Link {
             Ok(Self {
                 place: place.clone(),
                 mac: interface.mac,
+                mtu: interface.mtu,
                 copy,
                 xdp: program.as_ref().map(Program::mode),
                 addresses,
@@ -222,6 +226,55 @@ impl Link {
         self.port
             .missed()
             .map_err(|source| LinkError::Counters { place: self.place.clone(), source })
+    }
+}
+
+/// Packets that were lost at this very machine and not on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnLosses {
+    /// The receiver was too slow: its ring was full, or it had no free frame.
+    pub socket: u64,
+    /// The interface dropped them, beyond those that its socket did not take.
+    pub interface: u64,
+    /// They were larger than a frame of the receiver's memory.
+    pub oversized: u64,
+}
+
+impl OwnLosses {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.socket + self.interface + self.oversized
+    }
+}
+
+/// A link's counts at the start of a run, to tell what was lost during it.
+#[derive(Clone, Copy, Debug)]
+pub struct Baseline {
+    missed: Missed,
+    counters: Counters,
+}
+
+impl Baseline {
+    /// The counts now.
+    ///
+    /// # Errors
+    /// The kernel would not tell.
+    pub fn of(link: &Link) -> Result<Self, LinkError> {
+        Ok(Self { missed: link.missed()?, counters: link.counters()? })
+    }
+
+    /// What was lost since then, with `oversized` packets that the receiver could not take.
+    ///
+    /// # Errors
+    /// The kernel would not tell.
+    pub fn losses(&self, link: &Link, oversized: u64) -> Result<OwnLosses, LinkError> {
+        let now = Self::of(link)?;
+        // In copy mode the kernel counts a packet without a frame in both of the latter, and a veth counts what its socket did
+        // not take as dropped too: each packet is to be counted once.
+        let sum = |missed: Missed| missed.rx_ring_full + missed.other.max(missed.fill_ring_empty);
+        let socket = sum(now.missed).saturating_sub(sum(self.missed));
+        let dropped = now.counters.rx_dropped.saturating_sub(self.counters.rx_dropped);
+        Ok(OwnLosses { socket, interface: dropped.saturating_sub(socket), oversized })
     }
 }
 

@@ -3,7 +3,12 @@
 //! Every field of a stream is text in one syntax ([`Values`]), wherever it was written, so that there is one reader and one set
 //! of errors, each with its stream, its field and, from a file, its line.
 
-use std::{fmt, net::IpAddr, path::Path, path::PathBuf};
+use std::{
+    cell::Cell,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use dataplane::umem::CAPACITY;
 use serde::{Deserialize, Deserializer, de};
@@ -424,23 +429,11 @@ impl Reader<'_> {
         name: &'static str,
         written: &Field,
     ) -> Result<(Values, bool), MixError> {
-        let family = std::cell::Cell::new(None);
-        let read = |text: &str| {
-            let address: IpAddr =
-                text.parse().map_err(|_no_address| "not an IP address".to_owned())?;
-            if family
-                .replace(Some(address.is_ipv6()))
-                .is_some_and(|other| other != address.is_ipv6())
-            {
-                return Err("all addresses of a field must be of one IP version".to_owned());
-            }
-            Ok(match address {
-                IpAddr::V4(address) => u128::from(address.to_bits()),
-                IpAddr::V6(address) => address.to_bits(),
-            })
+        let Some(text) = written else {
+            return Err(self.error(stream, name, None, "is missing".to_owned()));
         };
-        let values = self.values(stream, name, written, None, &read)?;
-        Ok((values, family.get().unwrap_or(false)))
+        addresses(&text.get_ref().0)
+            .map_err(|error| self.error(stream, name, written.as_ref(), error.to_string()))
     }
 
     fn protocol(&self, stream: &str, written: &Field) -> Result<Protocol, MixError> {
@@ -500,6 +493,26 @@ impl Reader<'_> {
         };
         MixError::Field { place, stream: stream.to_owned(), field, reason }
     }
+}
+
+/// Reads addresses, all of one IP version, as numbers; says whether that is IPv6.
+///
+/// # Errors
+/// One is no address, they are of two versions, or a range runs backwards.
+pub fn addresses(text: &str) -> Result<(Values, bool), ValuesError> {
+    let family = Cell::new(None);
+    let values = Values::parse(text, |text| {
+        let address: IpAddr = text.parse().map_err(|_no_address| "not an IP address".to_owned())?;
+        let is_ipv6 = address.is_ipv6();
+        if family.replace(Some(is_ipv6)).is_some_and(|other| other != is_ipv6) {
+            return Err("all addresses of a field must be of one IP version".to_owned());
+        }
+        Ok(match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        })
+    })?;
+    Ok((values, family.get().unwrap_or(false)))
 }
 
 /// How one value of a field is read.

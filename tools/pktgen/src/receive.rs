@@ -2,12 +2,12 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use dataplane::umem::{Frame, Port, kernel::Missed};
+use dataplane::umem::{Frame, Port};
 use parser::{checksum, headers::Headers};
 
 use crate::{
     clock,
-    link::{Counters, Link, LinkError},
+    link::{Baseline, Link, LinkError, OwnLosses},
     measure::Meter,
     mix::Mix,
     neighbour,
@@ -20,23 +20,8 @@ use crate::{
 const ADDRESSES_LEN: usize = 12;
 const VLAN_LEN: usize = 4;
 
-/// Packets of ours that were lost at this very machine and not on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnLosses {
-    /// The receiver was too slow: its ring was full, or it had no free frame.
-    pub socket: u64,
-    /// The interface dropped them before any program saw them.
-    pub interface: u64,
-    /// They were larger than a frame of the receiver's memory.
-    pub oversized: u64,
-}
-
-impl OwnLosses {
-    /// All of them.
-    pub fn total(self) -> u64 {
-        self.socket + self.interface + self.oversized
-    }
-}
+/// Batches taken in one turn, at most: more than a sender on the same thread sends in its turn, so that a backlog shrinks.
+const BATCHES: usize = 4;
 
 /// Receives on a link.
 #[derive(Debug)]
@@ -46,10 +31,12 @@ pub struct Receiver<'a> {
     pub meter: Meter,
     /// When the first and the last packet of the run came.
     pub arrivals: Option<(u64, u64)>,
+    /// When the first and the last packet of any kind came.
+    pub any_arrivals: Option<(u64, u64)>,
     batch: VecDeque<Frame>,
     addresses: Addresses,
     oversized: u64,
-    before: (Missed, Counters),
+    baseline: Baseline,
 }
 
 /// Which addresses a receiver stands for, besides those of the kernel in its namespace.
@@ -64,7 +51,22 @@ impl Addresses {
         )
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    /// The addresses that these values are the numbers of.
+    pub fn new(is_ipv6: bool, values: Values) -> Self {
+        Self(vec![(is_ipv6, values)])
+    }
+
+    /// These single addresses.
+    pub fn listed(addresses: &[IpAddr]) -> Self {
+        let number = |address: &IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        Self(addresses.iter().map(|ip| (ip.is_ipv6(), Values::fixed(number(ip)))).collect())
+    }
+
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
         let number = match address {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits(),
@@ -81,9 +83,18 @@ impl<'a> Receiver<'a> {
     /// # Errors
     /// The interface's counters cannot be read.
     pub fn new(link: &'a mut Link, meter: Meter, addresses: Addresses) -> Result<Self, LinkError> {
-        let before = (link.missed()?, link.counters()?);
-        let batch = VecDeque::with_capacity(2 * BATCH);
-        Ok(Self { link, meter, arrivals: None, batch, addresses, oversized: 0, before })
+        let baseline = Baseline::of(link)?;
+        let batch = VecDeque::with_capacity(BATCHES * BATCH);
+        Ok(Self {
+            link,
+            meter,
+            arrivals: None,
+            any_arrivals: None,
+            batch,
+            addresses,
+            oversized: 0,
+            baseline,
+        })
     }
 
     /// The link.
@@ -91,14 +102,20 @@ impl<'a> Receiver<'a> {
         self.link
     }
 
-    /// Takes what has arrived, at most a batch, and returns how much that was.
+    /// Takes what has arrived, at most four batches, and returns how much that was.
     ///
     /// # Errors
     /// The interface is gone.
     pub fn turn(&mut self) -> Result<usize, LinkError> {
         let Link { place, port, pool, mac, addresses: kernels, .. } = &mut *self.link;
-        let refused = port.receive(&mut self.batch, BATCH, pool);
-        self.oversized += u64::from(refused.too_long) + u64::from(refused.broken);
+        for _ in 0..BATCHES {
+            let before = self.batch.len();
+            let refused = port.receive(&mut self.batch, BATCH, pool);
+            self.oversized += u64::from(refused.too_long) + u64::from(refused.broken);
+            if self.batch.len() - before < BATCH {
+                break;
+            }
+        }
         let count = self.batch.len();
         if count > 0 {
             let now = clock::now();
@@ -132,9 +149,11 @@ impl<'a> Receiver<'a> {
                 self.meter.count(tag, is_intact, len, now);
                 pool.give(frame);
             }
+            let until_now =
+                |before: Option<(u64, u64)>| (before.map_or(now, |(first, _)| first), now);
+            self.any_arrivals = Some(until_now(self.any_arrivals));
             if self.meter.received > received_before {
-                let first = self.arrivals.map_or(now, |(first, _)| first);
-                self.arrivals = Some((first, now));
+                self.arrivals = Some(until_now(self.arrivals));
             }
         }
         port.flush().map_err(|_gone| LinkError::NoInterface(place.clone()))?;
@@ -147,14 +166,7 @@ impl<'a> Receiver<'a> {
     /// # Errors
     /// The kernel would not tell.
     pub fn own_losses(&self) -> Result<OwnLosses, LinkError> {
-        let (missed, counters) = (self.link.missed()?, self.link.counters()?);
-        let (missed_before, before) = self.before;
-        let sum = |missed: Missed| missed.rx_ring_full + missed.fill_ring_empty + missed.other;
-        Ok(OwnLosses {
-            socket: sum(missed).saturating_sub(sum(missed_before)),
-            interface: counters.rx_dropped.saturating_sub(before.rx_dropped),
-            oversized: self.oversized,
-        })
+        self.baseline.losses(self.link, self.oversized)
     }
 }
 

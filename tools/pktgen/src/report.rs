@@ -5,13 +5,14 @@
 
 use std::fmt;
 
+use dataplane::umem::kernel::CopyMode;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use xdp_redirect::Mode;
 
 use crate::{
     clock,
-    link::{Link, LinkError},
+    link::{Link, LinkError, OwnLosses},
     receive::Receiver,
     run::{Course, Sample},
     send::Sender,
@@ -117,17 +118,6 @@ pub struct Rx {
     pub own_losses: OwnLosses,
 }
 
-/// Packets that the receiver itself lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnLosses {
-    /// Its ring was full or it had no free frame.
-    pub socket: u64,
-    /// Its interface dropped them.
-    pub interface: u64,
-    /// They were larger than a frame of its memory.
-    pub oversized: u64,
-}
-
 /// A distribution of nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -180,9 +170,11 @@ impl Latency {
         if histogram.is_empty() {
             return Self::default();
         }
-        let quantiles = histogram
-            .iter_quantiles(2)
-            .map(|step| (step.quantile_iterated_to(), step.value_iterated_to()))
+        // Eight steps to each further nine, as far as there are values to tell them apart.
+        let steps = histogram.len().ilog10() * 8;
+        let quantiles = (0..=steps)
+            .map(|step| 1.0 - 10_f64.powf(-f64::from(step) / 8.0))
+            .map(|share| (share, histogram.value_at_quantile(share)))
             .collect();
         Self {
             count: histogram.len(),
@@ -278,26 +270,9 @@ impl Rx {
     ) -> Result<Self, LinkError> {
         let (link, meter) = (receiver.link(), &receiver.meter);
         copy_limit(link, limits);
-        let xdp = link.xdp.map_or("none", Mode::as_str);
-        if link.xdp == Some(Mode::Generic) {
-            let text = format!(
-                "{}: the driver has no XDP, the program ran in generic mode: slower than the interface is",
-                link.place
-            );
-            limits.push(Limitation::new("generic-mode", text));
-        }
+        generic_limit(link, limits);
         let own = receiver.own_losses()?;
-        if own.total() > 0 {
-            let text = format!(
-                "{}: the receiver itself lost {} packets ({} for want of room or frames, {} dropped by the interface, {} too large for a frame); they count as lost and may not be the network's",
-                link.place,
-                own.total(),
-                own.socket,
-                own.interface,
-                own.oversized
-            );
-            limits.push(Limitation::new("receiver", text));
-        }
+        own_limit(link, own, limits);
         let is_tagged = sender.is_none_or(Sender::is_tagged);
         let (received, bytes, unique) = if is_tagged {
             (meter.received, meter.bytes, meter.unique())
@@ -311,12 +286,13 @@ impl Rx {
             sender.map_or(0, |sender| sender.handed.saturating_sub(unique))
         };
         let sent = sender.map_or(unique + lost, |sender| sender.handed);
-        let between = receiver.arrivals.map_or(0, |(first, last)| last - first);
+        let arrivals = if is_tagged { receiver.arrivals } else { receiver.any_arrivals };
+        let between = arrivals.map_or(0, |(first, last)| last - first);
         let latency = Latency::of(&meter.delays());
         Ok(Self {
             interface: link.place.to_string(),
             mode: link.copy.as_str().to_owned(),
-            xdp: xdp.to_owned(),
+            xdp: link.xdp.map_or("none", Mode::as_str).to_owned(),
             received,
             unique,
             bytes,
@@ -330,21 +306,43 @@ impl Rx {
             pps: per_second(received, between),
             bps: per_second(bytes.saturating_mul(8), between),
             latency,
-            own_losses: OwnLosses {
-                socket: own.socket,
-                interface: own.interface,
-                oversized: own.oversized,
-            },
+            own_losses: own,
         })
     }
 }
 
-fn copy_limit(link: &Link, limits: &mut Vec<Limitation>) {
-    use dataplane::umem::kernel::CopyMode;
+/// Notes that the kernel copies.
+pub fn copy_limit(link: &Link, limits: &mut Vec<Limitation>) {
     if link.copy == CopyMode::Copy {
         let text =
             format!("{}: the driver has no zero-copy, the kernel copies each packet", link.place);
         limits.push(Limitation::new("copy-mode", text));
+    }
+}
+
+/// Notes that the program runs in generic mode.
+pub fn generic_limit(link: &Link, limits: &mut Vec<Limitation>) {
+    if link.xdp == Some(Mode::Generic) {
+        let text = format!(
+            "{}: the driver has no XDP, the program ran in generic mode: slower than the interface is",
+            link.place
+        );
+        limits.push(Limitation::new("generic-mode", text));
+    }
+}
+
+/// Notes packets that the receiver itself lost.
+pub fn own_limit(link: &Link, own: OwnLosses, limits: &mut Vec<Limitation>) {
+    if own.total() > 0 {
+        let text = format!(
+            "{}: the receiver itself lost {} packets ({} for want of room or frames, {} dropped by the interface, {} too large for a frame): those losses may not be the network's",
+            link.place,
+            own.total(),
+            own.socket,
+            own.interface,
+            own.oversized
+        );
+        limits.push(Limitation::new("receiver", text));
     }
 }
 
@@ -494,6 +492,8 @@ mod tests {
         assert!(near(latency.p99_99, 999_900), "{latency:?}");
         assert_eq!(latency.count, 10_000);
         assert!(latency.quantiles.is_sorted());
+        let (share, value) = latency.quantiles[latency.quantiles.len() - 1];
+        assert!((share - 0.9999).abs() < 1e-9 && value == latency.p99_99, "{share} {value}");
     }
 
     #[test]

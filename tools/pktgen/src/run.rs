@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,13 +19,11 @@ use crate::{
     pace::Limit,
     receive::Receiver,
     send::{SendError, Sender, State},
+    wait::Waiter,
 };
 
 /// Waits shorter than this are spent spinning: a sleep would wake up too late.
 const SPIN: u64 = 200_000;
-
-/// How long a receiver alone spins without packets before it sleeps.
-const RECEIVER_SPIN: u64 = 50_000;
 
 /// After the last packet was sent the run is over when nothing has come for this long.
 const QUIET: u64 = SECOND / 5;
@@ -163,13 +160,9 @@ pub fn listen(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Sample),
 ) -> Result<Course, RunError> {
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(4);
-    let socket = receiver.link().fd();
-    poll.registry().register(&mut SourceFd(&socket), Token(0), Interest::READABLE)?;
+    let mut waiter = Waiter::new([receiver.link().fd()])?;
     let started = clock::now();
     let mut sampler = Sampler::new(started, limit.time, watch);
-    let mut busy_at = started;
     let duration = loop {
         let count = receiver.turn()?;
         let now = clock::now();
@@ -181,13 +174,10 @@ pub fn listen(
         if is_over {
             break now - started;
         }
-        if count > 0 {
-            busy_at = now;
-        } else if now - busy_at > RECEIVER_SPIN {
-            // A signal ends the sleep early, and the loop looks at `stop` again.
-            let _woken = poll.poll(&mut events, Some(Duration::from_nanos(LEAST_INTERVAL)));
-        }
+        waiter.rest(now, count > 0, u64::MAX);
     };
+    // What has come but was not looked at yet counts too.
+    while receiver.turn()? > 0 {}
     sampler.take(clock::now(), 0, received_by(receiver, true));
     let was_stopped = stop.load(Ordering::Relaxed);
     Ok(Course { duration, series: sampler.series, was_stopped })

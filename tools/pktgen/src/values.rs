@@ -110,6 +110,14 @@ impl Values {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u128 {
+        match &self.set {
+            Set::Range { first, last } => last.wrapping_sub(*first).saturating_add(1),
+            Set::List(list) => list.len() as u128,
+        }
+    }
+
     /// Whether `value` is one of them.
     pub fn contains(&self, value: u128) -> bool {
         match &self.set {

@@ -1,5 +1,8 @@
 //! The commands: arguments arrive, a report goes to standard output.
 
+mod connections;
+mod page;
+mod search;
 mod traffic;
 
 use std::{
@@ -39,6 +42,14 @@ enum Command {
     Send(Box<traffic::SendArgs>),
     /// Receive what another pktgen sends, until a limit or SIGINT
     Receive(traffic::ReceiveArgs),
+    /// Find the highest rates without loss (NDR, RFC 2544's throughput) or with a tolerated one (PDR)
+    Search(Box<search::SearchArgs>),
+    /// Open TCP connections and send HTTP/1.1 requests; with --serve-on also answer them
+    Connect(Box<connections::ConnectArgs>),
+    /// Answer every HTTP/1.1 request, on every port, until a limit or SIGINT
+    Serve(connections::ServeArgs),
+    /// Make one HTML page with plots of the JSON that the other commands printed
+    Report(page::ReportArgs),
 }
 
 /// How a report is printed.
@@ -98,6 +109,10 @@ pub(crate) fn run() -> Result<(), Failure> {
     match Cli::parse().command {
         Command::Send(args) => traffic::send(&args),
         Command::Receive(args) => traffic::receive(&args),
+        Command::Connect(args) => connections::connect(&args),
+        Command::Serve(args) => connections::serve(&args),
+        Command::Search(args) => search::search(&args),
+        Command::Report(args) => page::report(&args),
     }
 }
 

@@ -6,5 +6,8 @@
     reason = "helpers of a test, which fails by panicking and says aloud that it was skipped"
 )]
 
+mod connections;
+mod doctored;
 mod pair;
+mod search;
 mod traffic;

@@ -95,9 +95,24 @@ impl Pair {
     }
 }
 
-/// Runs pktgen to its end.
+/// Does `work` on a thread in a namespace.
+pub(crate) fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        });
+        inside.join().unwrap()
+    })
+}
+
+/// Runs pktgen to its end. Arguments are separated by spaces; a `+` in one stands for a space.
 pub(crate) fn pktgen(line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pktgen")).args(line.split_whitespace()).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_pktgen"))
+        .args(line.split_whitespace().map(|argument| argument.replace('+', " ")))
+        .output()
+        .unwrap()
 }
 
 /// Runs pktgen to its end, which must be a good one, and returns its JSON.

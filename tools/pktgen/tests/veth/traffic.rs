@@ -90,20 +90,27 @@ fn two_processes_agree() {
         return;
     }
     let pair = Pair::new();
-    let receiver = Running::start(
-        Command::new(env!("CARGO_BIN_EXE_pktgen"))
-            .args(["receive", "-o", "json", "--interface", &pair.to()])
-            .args(["--count", &COUNT.to_string()]),
-    );
+    let receiver = Running::start(Command::new(env!("CARGO_BIN_EXE_pktgen")).args([
+        "receive",
+        "-o",
+        "json",
+        "--interface",
+        &pair.to(),
+    ]));
     wait_for("the receiver's program", || pair.has_program());
     report(&format!(
-        "send --interface {} {MACS} {ADDRESSES} --rate 50k --count {COUNT}",
+        "send --interface {} {MACS} {ADDRESSES} --rate 20k --count {COUNT}",
         pair.from()
     ));
-    let output = receiver.output();
+    wait_for("the packets", || pair.received() == COUNT);
+    let output = receiver.interrupt();
     let received: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(received["rx"]["unique"].as_u64(), Some(COUNT));
-    assert_eq!(received["rx"]["lost"].as_u64(), Some(0));
+    let rx = &received["rx"];
+    let count = |pointer: &str| rx.pointer(pointer).unwrap().as_u64().unwrap();
+    // On a machine that gives the receiver no time its ring may fill up; then it says so.
+    let own = count("/own_losses/socket") + count("/own_losses/interface");
+    assert_eq!(count("/unique") + own, COUNT, "{received}");
+    assert_eq!((count("/duplicates"), count("/reordered"), count("/damaged")), (0, 0, 0));
 }
 
 #[test]
