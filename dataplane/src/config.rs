@@ -21,7 +21,8 @@ pub use inspect::{Inspect, Sizes, Widening};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The directory with the cluster's objects and policies, watched while the daemon runs.
+    /// The directory with the cluster's objects and policies, or a file that `blastdoor policy compile` made of one; watched while
+    /// the daemon runs.
     pub snapshot: PathBuf,
     /// Where the control socket `blastdoor.sock` and the pins `bpf/` live.
     #[serde(default = "default_state")]

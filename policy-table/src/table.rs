@@ -170,6 +170,7 @@ pub(crate) enum PortMap {
 }
 
 impl PortMap {
+    #[inline]
     pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
@@ -489,6 +490,7 @@ impl Table {
     }
 
     /// The bitmap of a set that has one.
+    #[inline]
     pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
         let IdentitySet::These(number) = set else { return None };
         self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
@@ -590,9 +592,8 @@ impl Table {
         }
         let number =
             policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
-        let Some((number, slot)) =
-            number.and_then(|number| Some((number, self.slot(side, number)?)))
-        else {
+        let slot = |number| policy.slots.get(usize::try_from(number).ok()?);
+        let Some((number, slot)) = number.and_then(|number| Some((number, slot(number)?))) else {
             return deny(0, CauseKind::NoRule, false);
         };
         if self.holds(slot.denied, peer) {
@@ -872,6 +873,7 @@ fn unclear(direction: Direction, cause: Cause) -> Denial {
 }
 
 /// The place of a protocol's map in a side.
+#[inline]
 pub(crate) fn protocol_class(protocol: Protocol) -> usize {
     match protocol {
         Protocol::TCP => 0,

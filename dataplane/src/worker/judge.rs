@@ -285,8 +285,9 @@ impl<P: Port> Worker<P> {
         let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
             match connection.judgement.access {
-                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => {
+                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass. An inspected
+                // stream is not left to stall: it is reset, whichever side speaks first.
+                Access::Deny(denial) if connection.stream.is_none() => {
                     self.hits.denied(denial.cause);
                     return Verdict::Drop(denied(denial.explicit));
                 }
@@ -295,7 +296,7 @@ impl<P: Port> Worker<P> {
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
-                Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => {}
+                Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) | Access::Deny(_) => {}
             }
         }
         // Replies of a connection that is denied now pass, as with Cilium, but do not keep it alive.
@@ -802,6 +803,6 @@ fn hairpin(flow: &FlowTuple) -> FlowTuple {
     FlowTuple { source: loopback, ..*flow }
 }
 
-fn denied(explicit: bool) -> DropReason {
+pub(super) fn denied(explicit: bool) -> DropReason {
     if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
 }

@@ -17,7 +17,12 @@ use policy_table::{
     Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
 };
 
-use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict, linear::Workbench};
+use super::{
+    PortId, Reporting, Worker,
+    clock::Tick,
+    judge::{Verdict, denied},
+    linear::Workbench,
+};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
     counters::{Counters, RequestCounters},
@@ -341,11 +346,18 @@ impl<P: Port> Worker<P> {
             (&mut self.pool, &mut self.workbench),
             &mut self.counters,
         );
-        let disposition = match &mut connection.stream {
-            Some(stream) => {
+        let mut revoked = None;
+        let disposition = match (&mut connection.stream, connection.judgement.access) {
+            (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+                // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
+                stream.reset(&mut sink);
+                revoked = Some(denial);
+                Disposition::Absorbed
+            }
+            (Some(stream), _) => {
                 stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
             }
-            None => match Stream::open(&segment, now, &mut sink) {
+            (None, _) => match Stream::open(&segment, now, &mut sink) {
                 Ok(stream) => {
                     connection.stream = Some(Box::new(stream));
                     Disposition::Forwarded
@@ -362,6 +374,13 @@ impl<P: Port> Worker<P> {
         self.schedule(found.id);
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         self.settle(world, found.id);
+        if let Some(denial) = revoked {
+            self.hits.denied(denial.cause);
+            if let Some(frame) = rest {
+                self.discard(Verdict::Drop(denied(denial.explicit)), frame);
+            }
+            return;
+        }
         match (rest, disposition) {
             (None, _) => {}
             (Some(frame), Disposition::Dropped(reason)) => {
@@ -407,8 +426,13 @@ impl<P: Port> Worker<P> {
                 &mut self.counters,
             );
             let Some(stream) = connection.stream.as_mut() else { continue };
-            let _reason_is_the_engines_own =
-                stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            if matches!(connection.judgement.access, Access::Deny(_)) {
+                // As with a segment: nothing that is held may leave any more.
+                stream.reset(&mut sink);
+            } else {
+                let _reason_is_the_engines_own =
+                    stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            }
             let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;

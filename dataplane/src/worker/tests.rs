@@ -467,6 +467,36 @@ fn a_revoked_permission_ends_an_established_connection_with_its_next_packet() {
     assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
 }
 
+/// Nobody may reach the Death Star any more.
+const NOBODY: &str = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: nobody}\n\
+                      spec: {endpointSelector: {matchLabels: {class: deathstar}}, ingress: [{}]}\n";
+
+#[test]
+fn a_revoked_inspected_connection_is_reset_on_both_sides_whoever_speaks_next() {
+    for speaker in [TIEFIGHTER, DEATHSTAR] {
+        let mut rig = Rig::new(L7);
+        rig.shake_hands();
+        rig.apply(NOBODY);
+        let next = if speaker == TIEFIGHTER {
+            bytes(&request(1001, 5001, b"POST /v1/request-landing HTTP/1.1\r\n"))
+        } else {
+            let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+            answer.flags = TcpFlags::ACK;
+            answer.seq = SeqNumber::new(5001);
+            answer.ack = SeqNumber::new(1001);
+            bytes(&answer)
+        };
+        let mut reset: Vec<PortId> = Vec::new();
+        for (port, packet) in rig.send(speaker, &next) {
+            assert!(headers(&packet).tcp().unwrap().flags.is_rst(), "nothing else leaves");
+            reset.push(port);
+        }
+        reset.sort();
+        assert_eq!(reset, [TIEFIGHTER, DEATHSTAR]);
+        assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+    }
+}
+
 #[test]
 fn a_permission_that_stays_keeps_its_connection() {
     let mut rig = Rig::new("");
