@@ -7,6 +7,7 @@ help:
 	@echo 'make bench           side by side with the peers, and in memory; writes docs/benchmarks.md (root; BENCH=quick: 5 minutes)'
 	@echo 'make lint            format, clippy, documentation, dependencies'
 	@echo 'make fuzz TARGET=t   one fuzz target, until stopped (needs cargo-fuzz and a nightly)'
+	@echo 'make asan            the dataplane under AddressSanitizer, on plain memory (needs a nightly)'
 	@echo 'make setup           installs the Debian packages that are missing'
 
 setup:
@@ -47,3 +48,8 @@ lint: setup
 fuzz:
 	@test -n '$(TARGET)' || { echo 'make fuzz TARGET=…; there are:' >&2; ls fuzz/fuzz_targets >&2; exit 1; }
 	cargo +nightly fuzz run $(TARGET)
+
+# Rust code only: libxdp is built as always. The whole worker runs over plain memory, so no root is needed.
+asan:
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test -p dataplane --lib --test inspect --test pipeline \
+	    --target x86_64-unknown-linux-gnu --target-dir target/asan

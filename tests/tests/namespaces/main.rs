@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod churn;
 mod connectivity;
 mod crash;
 mod differential;
@@ -21,6 +22,7 @@ mod load;
 mod names;
 mod operate;
 mod reload;
+mod slow;
 mod story;
 mod tools;
 mod uplink;
@@ -75,6 +77,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         story::cases(),
         reload::cases(),
+        churn::cases(),
         operate::cases(),
         tools::cases(),
         connectivity::cases(),
@@ -83,6 +86,7 @@ fn cases() -> Vec<Case> {
         crash::cases(),
         uplink::cases(),
         fragments::cases(),
+        slow::cases(),
         load::cases(),
         differential::cases(),
     ]
