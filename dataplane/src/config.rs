@@ -36,6 +36,9 @@ pub struct Config {
     /// Which endpoints are enforced: Cilium's `--enable-policy`.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// Policies are only tried: what they would deny passes, and is counted and told (Cilium's `--policy-audit-mode`).
+    #[serde(default)]
+    pub policy_audit_mode: bool,
     /// How inspected connections are read.
     #[serde(default)]
     pub inspect: Inspect,

@@ -520,6 +520,7 @@ impl Case {
         Settings {
             enforcement: self.enforcement,
             host_addresses: vec![HOST.parse().expect("an address")],
+            audit: false,
         }
     }
 }

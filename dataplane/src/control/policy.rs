@@ -40,6 +40,7 @@ struct Written {
 pub struct Policy {
     source: Source,
     enforcement: Enforcement,
+    audit: bool,
     table: Option<Arc<Table>>,
     epoch: u64,
     policies: usize,
@@ -59,6 +60,7 @@ impl Policy {
         Self {
             source,
             enforcement: config.enforcement,
+            audit: config.policy_audit_mode,
             table: None,
             epoch: 0,
             policies: 0,
@@ -118,7 +120,7 @@ impl Policy {
             Enforcement::Always => policy_table::Enforcement::Always,
             Enforcement::Never => policy_table::Enforcement::Never,
         };
-        Settings { enforcement, host_addresses: host_addresses.to_vec() }
+        Settings { enforcement, host_addresses: host_addresses.to_vec(), audit: self.audit }
     }
 
     /// The snapshot in force, put together for whoever asks, and the table made of it.

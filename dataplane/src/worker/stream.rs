@@ -30,7 +30,8 @@ use crate::{
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side,
+        Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,
@@ -207,6 +208,7 @@ impl PolicyJudge<'_> {
                 egress: grounds.egress,
                 ingress: grounds.ingress,
                 report: false,
+                audited: None,
             },
             Access::Deny(denial) => {
                 HttpVerdict::Deny { direction: denial.direction, cause: denial.cause }
@@ -218,28 +220,29 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, direction, cause) = match verdict {
+        let (allowed, audited, direction, cause) = match verdict {
+            HttpVerdict::Allow { audited: Some((direction, cause)), .. } => {
+                (true, true, Some(direction), Some(cause))
+            }
             HttpVerdict::Allow { egress, ingress, .. } => {
                 self.hits.request(egress, ingress);
                 let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
                 let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
                 let (direction, cause) = told.unzip();
-                (true, direction, cause)
+                (true, false, direction, cause)
             }
             HttpVerdict::Deny { direction, cause } => {
                 self.hits.denied(cause);
-                (false, Some(direction), Some(cause))
+                (false, false, Some(direction), Some(cause))
             }
         };
-        if allowed {
-            self.requests.allowed += 1;
-        } else {
-            self.requests.denied += 1;
-        }
+        self.requests.allowed += u64::from(allowed);
+        self.requests.denied += u64::from(!allowed);
+        self.requests.audited += u64::from(audited);
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
-        if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
+        if !allowed || audited || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, text, direction, cause });
+            self.tell(Happening::Request { allowed, audited, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
     }
@@ -286,14 +289,31 @@ fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Opti
 
 impl<P: Port> Worker<P> {
     /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
-    pub(super) fn follow(&mut self, found: Found, headers: &Headers, frame: &Frame, now: Tick) {
+    /// Where HTTP rules are only tried, its requests are judged and told.
+    pub(super) fn follow(
+        &mut self,
+        world: &World,
+        found: Found,
+        headers: &Headers,
+        frame: &Frame,
+        now: Tick,
+    ) {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
         let segment = segment(found.direction, headers, self.linear.view(frame))
             .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
+        let tried = matches!(connection.judgement.access, Access::Inspect(_));
+        let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
+            let telling = (&self.reporting, &mut self.hits);
+            PolicyJudge::new(table, connection, &mut self.scratch, telling, now)
+        });
+        let limits = &self.settings.limits;
         let follows = match (&mut connection.shadow, &segment) {
-            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.settings.limits),
+            (Some(shadow), Some(segment)) => match &mut audit {
+                Some(judge) => shadow.watch(segment, now, limits, judge),
+                None => shadow.watch(segment, now, limits, &mut Everybody),
+            },
             (None, Some(segment)) => {
                 if let Some(shadow) = Shadow::open(segment, now) {
                     self.connections.follow(found.id, shadow);
@@ -302,6 +322,11 @@ impl<P: Port> Worker<P> {
             }
             (_, None) => false,
         };
+        if let Some(audit) = audit {
+            let (requests, events_lost) = (audit.requests, audit.events_lost);
+            self.counters.count_requests(&requests);
+            self.counters.events_lost += events_lost;
+        }
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
         let held = shadow.map_or(0, Shadow::held_bytes);

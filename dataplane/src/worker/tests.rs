@@ -13,6 +13,7 @@ use parser::{
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
 mod adoption;
+mod audit;
 mod budgets;
 mod fragments;
 mod names;
@@ -76,6 +77,7 @@ struct Rig {
     neighbours: Vec<Arc<Neighbour>>,
     mtus: [usize; 4],
     host_kind: PortKind,
+    audit: bool,
 }
 
 impl Rig {
@@ -113,6 +115,7 @@ impl Rig {
             neighbours,
             mtus: [1500; 4],
             host_kind: PortKind::Host,
+            audit: false,
         };
         rig.apply(policy);
         rig
@@ -123,8 +126,11 @@ impl Rig {
         self.epoch += 1;
         let loaded =
             Snapshot::parse(&[("cluster.yaml", CLUSTER), ("policy.yaml", policy)]).unwrap();
-        let settings =
-            Settings { enforcement: Enforcement::Default, host_addresses: vec![ip("10.0.0.254")] };
+        let settings = Settings {
+            enforcement: Enforcement::Default,
+            host_addresses: vec![ip("10.0.0.254")],
+            audit: self.audit,
+        };
         let table =
             Arc::new(Table::compile(&loaded.snapshot, &settings, &mut self.identities, self.epoch));
         let views = ["tiefighter", "deathstar", "xwing", "host"].iter().enumerate().map(

@@ -113,7 +113,7 @@ impl Compiled {
         enforcement: Enforcement,
     ) -> Result<(Vec<u8>, Vec<Notice>), Refusals> {
         let Loaded { snapshot, notices } = Snapshot::parse(sources)?;
-        let settings = Settings { enforcement, host_addresses: Vec::new() };
+        let settings = Settings { enforcement, ..Settings::default() };
         let table = compile(&snapshot, settings, 0);
         let mut about = Writer::default();
         about.byte(match enforcement {
@@ -181,7 +181,7 @@ impl Compiled {
     /// Whether its table is that of these settings; otherwise [`Compiled::table`] compiles its files again.
     pub fn is_made_for(&self, settings: &Settings) -> bool {
         let serves = settings.host_addresses.iter().any(|own| self.about.api.contains(own));
-        self.about.enforcement == settings.enforcement && !serves
+        self.about.enforcement == settings.enforcement && !settings.audit && !serves
     }
 
     /// The table under these settings.
