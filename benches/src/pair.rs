@@ -27,7 +27,7 @@ use crate::rig::{BATCH, HTTP, Policy, Way, core_time, worker, world};
 const PODS: u16 = 4;
 /// Connections of each client with each server.
 const TALKS: usize = 256;
-const FRAMES: u32 = 64 * 1024;
+const FRAMES: u32 = 24 * 1024;
 
 /// Packets per second of `workers` workers, on the cores from `first_core` on, over `time`.
 #[must_use]
@@ -164,7 +164,7 @@ impl Desk {
             }
         }
         // What piles up here is missed elsewhere.
-        while self.stock.len() > 4 * BATCH {
+        while self.stock.len() > 2 * BATCH {
             self.give_back();
         }
         came

@@ -50,7 +50,7 @@ fn connection(number: u32) -> Connection {
         last_seen: Tick(0),
         judgement: Arc::new(Judgement {
             epoch: 1,
-            access: Access::Allow(Grounds { egress: None, ingress: None }),
+            access: Access::Allow(Grounds { egress: None, ingress: None, audited: None }),
             source: peer,
             destination: peer,
             source_port: PortId(0),

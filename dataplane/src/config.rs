@@ -21,7 +21,8 @@ pub use inspect::{Inspect, Sizes, Widening};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The directory with the cluster's objects and policies, watched while the daemon runs.
+    /// The directory with the cluster's objects and policies, or a file that `blastdoor policy compile` made of one; watched while
+    /// the daemon runs.
     pub snapshot: PathBuf,
     /// Where the control socket `blastdoor.sock` and the pins `bpf/` live.
     #[serde(default = "default_state")]
@@ -35,6 +36,9 @@ pub struct Config {
     /// Which endpoints are enforced: Cilium's `--enable-policy`.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// Policies are only tried: what they would deny passes, and is counted and told (Cilium's `--policy-audit-mode`).
+    #[serde(default)]
+    pub policy_audit_mode: bool,
     /// How inspected connections are read.
     #[serde(default)]
     pub inspect: Inspect,

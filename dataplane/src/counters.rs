@@ -19,6 +19,8 @@ pub struct Counters {
     pub handed_on: u64,
     /// Packets that were built in a free frame.
     pub built: u64,
+    /// Connections and DNS queries that passed only because a policy is tried.
+    pub audited: u64,
     /// HTTP requests, by verdict.
     pub requests: RequestCounters,
     /// Flow events that did not fit the queue to the control thread.
@@ -37,6 +39,8 @@ pub struct RequestCounters {
     pub denied: u64,
     /// Answered 4xx because of their form.
     pub refused: u64,
+    /// Of the allowed ones, those that passed only because a policy is tried.
+    pub audited: u64,
 }
 
 impl Default for Counters {
@@ -48,6 +52,7 @@ impl Default for Counters {
             absorbed: 0,
             handed_on: 0,
             built: 0,
+            audited: 0,
             requests: RequestCounters::default(),
             events_lost: 0,
             streams_shed: 0,
@@ -74,6 +79,7 @@ impl Counters {
         self.requests.allowed += requests.allowed;
         self.requests.denied += requests.denied;
         self.requests.refused += requests.refused;
+        self.requests.audited += requests.audited;
     }
 
     /// Packets dropped for a reason.
@@ -94,6 +100,7 @@ impl Counters {
         self.absorbed += other.absorbed;
         self.handed_on += other.handed_on;
         self.built += other.built;
+        self.audited += other.audited;
         self.count_requests(&other.requests);
         self.events_lost += other.events_lost;
         self.streams_shed += other.streams_shed;

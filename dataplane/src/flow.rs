@@ -21,6 +21,8 @@ pub enum Happening {
     PolicyVerdict {
         /// None: allowed. Some: dropped for this reason.
         denied: Option<DropReason>,
+        /// It passed nevertheless, because the policy is only tried.
+        audited: bool,
         /// Which side's policy spoke.
         direction: Direction,
         /// Why, in the table of the event's epoch.
@@ -32,6 +34,8 @@ pub enum Happening {
     Request {
         /// Whether it was allowed.
         allowed: bool,
+        /// Only because the policy is tried.
+        audited: bool,
         /// The method, a space, the host and the target, cut at [`REQUEST_BYTES`].
         text: RequestText,
         /// Which side's policy spoke.
@@ -45,6 +49,8 @@ pub enum Happening {
     Query {
         /// Whether it was allowed.
         allowed: bool,
+        /// Only because the policy is tried.
+        audited: bool,
         /// The name asked for.
         name: Name,
         /// The type of the records asked for.
@@ -153,9 +159,13 @@ impl Flow<'_> {
         let destination =
             self.end(event.tuple.destination, event.tuple.dst_port, event.destination);
         let (kind, verdict, summary) = match &event.happening {
-            Happening::PolicyVerdict { denied, direction, cause } => {
+            Happening::PolicyVerdict { denied, audited, direction, cause } => {
                 let by = self.by(Some(*cause));
-                let verdict = if denied.is_none() { "ALLOWED" } else { "DENIED" };
+                let verdict = match (denied, audited) {
+                    (None, _) => "ALLOWED",
+                    (Some(_), true) => "AUDITED",
+                    (Some(_), false) => "DENIED",
+                };
                 (
                     format!(
                         "policy-verdict:{} {}",
@@ -169,9 +179,9 @@ impl Flow<'_> {
             Happening::Drop(reason) => {
                 (reason.text().to_owned(), "DROPPED".to_owned(), self.protocol_summary())
             }
-            Happening::Request { allowed, text, cause, .. } => {
+            Happening::Request { allowed, audited, text, cause, .. } => {
                 let by = self.by(*cause);
-                let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
+                let verdict = verdict(*allowed, *audited);
                 let why = cause.and_then(no_request).map(|why| format!("; {why}"));
                 (
                     "http-request".to_owned(),
@@ -184,9 +194,9 @@ impl Flow<'_> {
                 "DROPPED".to_owned(),
                 format!("refused with {}: {refusal}", refusal.status()),
             ),
-            Happening::Query { allowed, name, record_type, cause } => {
+            Happening::Query { allowed, audited, name, record_type, cause } => {
                 let by = self.by(Some(*cause));
-                let verdict = if *allowed { "FORWARDED" } else { "DROPPED" };
+                let verdict = verdict(*allowed, *audited);
                 (
                     "dns-request".to_owned(),
                     format!("{verdict}{by}"),
@@ -226,9 +236,9 @@ impl Flow<'_> {
             }
         };
         match &event.happening {
-            Happening::PolicyVerdict { denied, direction, cause } => {
+            Happening::PolicyVerdict { denied, audited, direction, cause } => {
                 set("Type", json!("L3_L4"));
-                set("verdict", json!(if denied.is_none() { "FORWARDED" } else { "DROPPED" }));
+                set("verdict", json!(verdict(denied.is_none(), *audited)));
                 set("event_type", json!({"type": 5}));
                 set("traffic_direction", json!(shout(*direction)));
                 set("policy_match_type", json!(match_number(self.table.match_type(*cause))));
@@ -249,9 +259,9 @@ impl Flow<'_> {
                 set("drop_reason", json!(reason.number()));
                 set("drop_reason_desc", json!(reason.flow_name()));
             }
-            Happening::Request { allowed, text, direction, cause } => {
+            Happening::Request { allowed, audited, text, direction, cause } => {
                 set("Type", json!("L7"));
-                set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
+                set("verdict", json!(verdict(*allowed, *audited)));
                 set("event_type", json!({"type": 129}));
                 let http =
                     json!({"method": text.method(), "url": text.url(), "protocol": "HTTP/1.1"});
@@ -279,9 +289,9 @@ impl Flow<'_> {
                 set("drop_reason_desc", json!(DropReason::InvalidPacket.flow_name()));
                 set("extensions", json!({"refusal": refusal.to_string()}));
             }
-            Happening::Query { allowed, name, record_type, cause } => {
+            Happening::Query { allowed, audited, name, record_type, cause } => {
                 set("Type", json!("L7"));
-                set("verdict", json!(if *allowed { "FORWARDED" } else { "DROPPED" }));
+                set("verdict", json!(verdict(*allowed, *audited)));
                 set("event_type", json!({"type": 129}));
                 let dns = json!({"query": name.as_str(), "qtypes": [type_name(*record_type)]});
                 set("l7", json!({"type": "REQUEST", "dns": dns}));
@@ -416,6 +426,15 @@ fn type_name(record_type: u16) -> String {
     name.to_owned()
 }
 
+/// Hubble's verdict.
+fn verdict(allowed: bool, audited: bool) -> &'static str {
+    match (allowed, audited) {
+        (_, true) => "AUDIT",
+        (true, false) => "FORWARDED",
+        (false, false) => "DROPPED",
+    }
+}
+
 /// As Hubble prints a direction.
 fn shout(direction: Direction) -> &'static str {
     match direction {
@@ -531,7 +550,7 @@ spec:
                 HttpVerdict::Deny { direction, cause } => (false, Some(direction), Some(cause)),
             };
             let text = RequestText::new(method, "h", path);
-            self.event(Happening::Request { allowed, text, direction, cause })
+            self.event(Happening::Request { allowed, audited: false, text, direction, cause })
         }
 
         fn flow<'a>(&'a self, event: &'a FlowEvent) -> Flow<'a> {

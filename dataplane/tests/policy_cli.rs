@@ -316,8 +316,46 @@ fn diff_tells_which_requests_change() {
 }
 
 #[test]
+fn a_compiled_snapshot_is_checked_explained_and_compared_as_its_files() {
+    let directory = snapshot("sw_l3_l4_l7_policy.yaml");
+    let place = directory.path().to_str().unwrap();
+    let file = directory.path().join("policy.blastdoor");
+    let file = file.to_str().unwrap();
+    let told = policy(&["compile", place, "-o", file]);
+    assert_eq!(code(&told), 0, "{}", err(&told));
+    assert!(out(&told).starts_with(&format!("{file}: 1 policies, ")), "{}", out(&told));
+
+    assert_eq!(out(&policy(&["check", file])), out(&policy(&["check", place])));
+    assert_eq!(code(&policy(&["diff", place, file])), 0);
+    let question = ["--from", "default/tiefighter", "--to", "default/deathstar-a", "--port", "80"];
+    let ask = |snapshot| {
+        let request = ["--method", "PUT", "--path", "/v1/exhaust-port"];
+        policy(&[&["explain", "--snapshot", snapshot], &question[..], &request].concat())
+    };
+    assert_eq!((code(&ask(file)), out(&ask(file))), (1, out(&ask(place))));
+
+    // Damaged: refused with what to do, and nothing of it is believed.
+    let bytes = fs::read(file).unwrap();
+    fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
+    let checked = policy(&["check", file]);
+    assert_eq!(code(&checked), 3);
+    assert!(out(&checked).contains("truncated"), "{}", out(&checked));
+}
+
+#[test]
+fn what_is_refused_is_not_compiled() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("typo.yaml"), TYPO.replace("ingress", "ingres")).unwrap();
+    let file = directory.path().join("policy.blastdoor");
+    let told =
+        policy(&["compile", directory.path().to_str().unwrap(), "-o", file.to_str().unwrap()]);
+    assert_eq!(code(&told), 3);
+    assert!(err(&told).contains("typo.yaml") && !file.exists(), "{}", err(&told));
+}
+
+#[test]
 fn the_exit_codes_are_in_the_help() {
-    for command in ["check", "explain", "diff"] {
+    for command in ["check", "compile", "explain", "diff"] {
         let told = policy(&[command, "--help"]);
         assert_eq!(code(&told), 0);
         let words = out(&told).split_whitespace().collect::<Vec<_>>().join(" ");

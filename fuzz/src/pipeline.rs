@@ -32,7 +32,7 @@ use parser::{
     http::{Body, Limits as HttpLimits, Progress, read_request},
     tcp::{SeqNumber, TcpFlags},
 };
-use policy_table::{Enforcement, Identities, Settings as TableSettings, Snapshot, Table};
+use policy_table::{Identities, Settings as TableSettings, Snapshot, Table};
 
 const FRAMES: u32 = 512;
 const CLIENT: usize = 0;
@@ -204,7 +204,7 @@ fn world(policy: &str, epoch: u64, identities: &mut Identities) -> World {
     let files = [("cluster.yaml", CLUSTER), ("policy.yaml", policy)];
     let loaded = Snapshot::parse(&files).expect("the policy is good");
     let settings =
-        TableSettings { enforcement: Enforcement::Default, host_addresses: vec![ip("10.0.0.254")] };
+        TableSettings { host_addresses: vec![ip("10.0.0.254")], ..TableSettings::default() };
     let table = Arc::new(Table::compile(&loaded.snapshot, &settings, identities, epoch));
     let views =
         ["client", "server", "stranger", "host"].iter().enumerate().map(|(number, name)| {

@@ -1,18 +1,22 @@
-//! How long a large cluster takes to compile, and whether lookups stay flat as rules grow.
+//! How long a large cluster takes to compile, to load and to change, and whether lookups stay flat as rules grow.
 //!
-//! `cargo run --release -p policy-table --example scale -- [PODS] [POLICIES] [RULES]` prints the time to read, to compile,
-//! to judge a flow and to judge a request, and the memory held. Each pod has labels, and so an identity, of its own. Times
-//! are those of the processor (`/proc/self/schedstat`), so that a busy machine measures the same.
+//! `cargo run --release -p policy-table --example scale -- [PODS] [POLICIES] [RULES]` prints one JSON object a line: first
+//! lookups under 10 to 10 000 rules, then the cluster at a sixteenth, a quarter and the whole of its size. Each pod has
+//! labels, and so an identity, of its own; half of the policies look at requests. Times are those of the processor
+//! (`/proc/self/schedstat`), so that a busy machine measures the same; those of changes are medians by the clock on the wall,
+//! from the file on disk to the table that workers are given.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use policy_table::compiled::Compiled;
 use policy_table::{
-    Access, EndpointIndex, Flow, HttpRequest, HttpScratch, Identities, Peer, Protocol, Settings,
-    Snapshot, Table,
+    Access, Compiler, Directory, EndpointIndex, Enforcement, Flow, HttpRequest, HttpScratch,
+    Identities, Peer, Protocol, Settings, Snapshot, Table,
 };
 
 /// Namespaces the pods are spread over.
@@ -74,19 +78,95 @@ fn used() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-fn timed<T>(what: &str, run: impl FnOnce() -> T) -> (T, Duration) {
+fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let start = used();
     let result = run();
-    let took = used() - start;
-    println!("{what}: {took:?}");
-    (result, took)
+    (result, (used() - start).as_secs_f64() * 1000.0)
 }
 
-fn resident() -> String {
+/// The time: the processor's is counted in steps too coarse for a change.
+#[expect(clippy::disallowed_methods, reason = "a measurement, not a worker")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The most memory held so far, in MiB.
+fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines =
-        status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
-    lines.collect::<Vec<_>>().join(", ").replace(['\t', ' '], "")
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(0) >> 10
+}
+
+/// The middle one of some times.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// A cluster on disk: read, compiled, written, loaded, changed.
+fn cluster(count: usize, policy_count: usize, rule_count: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let (cluster, rules) = (pods(count), policies(policy_count, rule_count));
+    put("pods.yaml", &cluster);
+    put("rules.yaml", &rules);
+    let mut files = Directory::new(directory.path());
+    let mut compiler = Compiler::default();
+    let (update, read) = timed(|| files.read().unwrap());
+    let (table, compile) = timed(|| compiler.apply(&update, 1));
+    drop(update);
+    let peak_compile = peak();
+
+    let mut change = |name: &str, text: Option<&str>| {
+        match text {
+            Some(text) => put(name, text),
+            None => std::fs::remove_file(directory.path().join(name)).unwrap(),
+        }
+        let name: &Path = name.as_ref();
+        let start = now();
+        let update = files.read_files([name.as_os_str()]).unwrap();
+        assert!(!update.is_empty());
+        black_box(compiler.apply(&update, 2));
+        start.elapsed().as_secs_f64() * 1000.0
+    };
+    let (mut pod_added, mut pod_removed, mut policy_changed) = (vec![], vec![], vec![]);
+    for round in 0..21 {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: new, namespace: n7, labels: {{app: a7, id: new{round}}}}}\n\
+             status: {{podIP: 11.0.0.1}}\n"
+        );
+        pod_added.push(change("new.yaml", Some(&pod)));
+        pod_removed.push(change("new.yaml", None));
+        let policy = format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: new, namespace: n7}}\n\
+             spec:\n  endpointSelector: {{matchLabels: {{app: a7}}}}\n  ingress:\n  \
+             - fromEndpoints: [{{matchLabels: {{app: a{round}}}}}]\n    \
+               toPorts: [{{ports: [{{port: \"80\", protocol: TCP}}], rules: {{http: [{{path: \"/v{round}/.*\"}}]}}}}]\n"
+        );
+        policy_changed.push(change("policy.yaml", Some(&policy)));
+    }
+    drop((table, compiler, files));
+
+    let sources = [("pods.yaml", cluster.as_str()), ("rules.yaml", rules.as_str())];
+    let (bytes, _) = Compiled::make(&sources, Enforcement::Default).unwrap();
+    let load = (0..5).map(|_| {
+        let (_table, took) =
+            timed(|| Compiled::read(&bytes).unwrap().table(&Settings::default(), 1).unwrap());
+        took
+    });
+    println!(
+        "{{\"what\": \"cluster\", \"pods\": {count}, \"policies\": {policy_count}, \"rules\": {rule_count}, \
+         \"text_mib\": {}, \"read_ms\": {read:.1}, \"compile_ms\": {compile:.1}, \"peak_mib\": {peak_compile}, \
+         \"file_mib\": {}, \"load_ms\": {:.1}, \"pod_added_ms\": {:.2}, \"pod_removed_ms\": {:.2}, \
+         \"policy_changed_ms\": {:.2}}}",
+        (cluster.len() + rules.len()) >> 20,
+        bytes.len() >> 20,
+        median(load.collect()),
+        median(pod_added),
+        median(pod_removed),
+        median(policy_changed),
+    );
 }
 
 /// Lookups against one pod under `rules` rules on one port, each for a peer and a path of its own.
@@ -160,7 +240,9 @@ fn lookups(rules: usize) {
         ask(&mut scratch);
     }
     let http = (used() - start).as_nanos() / (rounds * requests.len()).max(1) as u128;
-    println!("{rules:>6} rules: judge {judge} ns, judge_http {http} ns");
+    println!(
+        "{{\"what\": \"lookup\", \"rules\": {rules}, \"judge_ns\": {judge}, \"judge_http_ns\": {http}}}"
+    );
 }
 
 fn main() {
@@ -171,23 +253,7 @@ fn main() {
     for rules in [10, 100, 1000, 10_000] {
         lookups(rules);
     }
-    let (cluster, rules) = (pods(count), policies(policy_count, rule_count));
-    println!(
-        "{count} pods, {policy_count} policies, {rule_count} rules; {} MiB of text",
-        (cluster.len() + rules.len()) >> 20
-    );
-    let (loaded, _) = timed("read", || {
-        Snapshot::parse(&[("pods.yaml", &cluster), ("rules.yaml", &rules)]).unwrap()
-    });
-    println!("  {}", resident());
-    let mut identities = Identities::default();
-    let (table, _) = timed("compile", || {
-        Table::compile(&loaded.snapshot, &Settings::default(), &mut identities, 1)
-    });
-    println!(
-        "  {}, {} endpoints, {} rules",
-        resident(),
-        table.endpoints().len(),
-        table.rules().count()
-    );
+    for part in [16, 4, 1] {
+        cluster(count / part, policy_count / part, rule_count / part);
+    }
 }

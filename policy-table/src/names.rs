@@ -45,6 +45,7 @@ impl Names {
     }
 
     /// The identities.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Identity> + '_ {
         self.identities
             .iter()

@@ -26,7 +26,7 @@ use crate::shared::{Addresses, Chunks, Shards};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
     Access, Cause, CauseKind, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds,
-    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId,
+    HttpAccess, HttpRequest, HttpVerdict, MatchType, Peer, RuleId, Tried,
 };
 
 /// How policies are enforced on endpoints that no policy selects (Cilium's `--enable-policy`).
@@ -48,6 +48,8 @@ pub struct Settings {
     pub enforcement: Enforcement,
     /// The addresses of this node; its own traffic has the identity `host`.
     pub host_addresses: Vec<IpAddr>,
+    /// Whether every endpoint's policy is only tried (Cilium's `--policy-audit-mode`).
+    pub audit: bool,
 }
 
 /// A pod with an address of its own.
@@ -71,6 +73,8 @@ pub struct Endpoint {
     pub node: Option<String>,
     /// The ports its containers declare.
     pub ports: Vec<ContainerPort>,
+    /// Whether its policy is only tried (audit mode).
+    pub audited: bool,
 }
 
 /// The sides of one endpoint.
@@ -170,6 +174,7 @@ pub(crate) enum PortMap {
 }
 
 impl PortMap {
+    #[inline]
     pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
@@ -336,6 +341,8 @@ impl Prefixes {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     pub(crate) epoch: u64,
+    /// Every policy is only tried.
+    pub(crate) tries_all: bool,
     pub(crate) endpoints: Chunks<Arc<Endpoint>>,
     /// What `judge` needs of each endpoint, close together.
     pub(crate) sides_of: Chunks<Sides>,
@@ -489,6 +496,7 @@ impl Table {
     }
 
     /// The bitmap of a set that has one.
+    #[inline]
     pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
         let IdentitySet::These(number) = set else { return None };
         self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
@@ -524,17 +532,19 @@ impl Table {
         if source.is_some() && flow.source.endpoint == flow.destination.endpoint {
             let cause =
                 Cause { side: 0, slot: 0, peer: flow.source.identity, kind: CauseKind::Itself };
-            return Access::Allow(Grounds { egress: Some(cause), ingress: Some(cause) });
+            let (egress, ingress) = (Some(cause), Some(cause));
+            return Access::Allow(Grounds { egress, ingress, audited: None });
         }
         let (mut egress, mut ingress) = (None, None);
         let (mut inspect_egress, mut inspect_ingress) = (false, false);
-        let mut resolve = None;
+        let (mut resolve, mut audited) = (None, None);
         if let Some(sides) = source {
             let peer = flow.destination.identity;
             match self.answer(sides.egress, Direction::Egress, peer, &names, flow) {
                 Answer::Allow(cause) => egress = Some(cause),
                 Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
                 Answer::Resolve(cause) => (egress, resolve) = (Some(cause), Some(cause)),
+                Answer::Deny(denial) if self.tries(flow.source) => audited = Some(denial),
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
@@ -545,30 +555,45 @@ impl Table {
                 Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
                 // Rules about names are read on egress only.
                 Answer::Resolve(cause) => return Access::Deny(unclear(Direction::Ingress, cause)),
+                Answer::Deny(denial) if self.tries(flow.destination) => audited = Some(denial),
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
-        if let Some(cause) = resolve {
-            if inspect_ingress {
+        let (epoch, destination) = (self.epoch, flow.destination.identity);
+        match resolve {
+            Some(cause) if inspect_ingress && !self.tries(flow.source) => {
                 return Access::Deny(unclear(Direction::Egress, cause));
             }
-            let grounds = Grounds { egress, ingress };
-            let destination = flow.destination.identity;
-            return Access::Resolve(DnsAccess { epoch: self.epoch, grounds, destination, names });
+            Some(cause) if inspect_ingress => audited = Some(unclear(Direction::Egress, cause)),
+            Some(_) => {
+                let grounds = Grounds { egress, ingress, audited };
+                let tried = self.tries(flow.source);
+                return Access::Resolve(DnsAccess { epoch, grounds, tried, destination, names });
+            }
+            None => {}
         }
         if inspect_egress || inspect_ingress {
-            let epoch = self.epoch;
+            let tried =
+                Tried { egress: self.tries(flow.source), ingress: self.tries(flow.destination) };
             return Access::Inspect(HttpAccess {
                 epoch,
                 egress,
                 ingress,
                 inspect_egress,
                 inspect_ingress,
-                destination: flow.destination.identity,
+                tried,
+                audited,
+                destination,
                 names,
             });
         }
-        Access::Allow(Grounds { egress, ingress })
+        Access::Allow(Grounds { egress, ingress, audited })
+    }
+
+    /// Whether the policy of an endpoint is only tried (audit mode).
+    fn tries(&self, peer: Peer) -> bool {
+        let endpoint = peer.endpoint.and_then(|index| self.endpoints.get(index.position()));
+        endpoint.is_some_and(|endpoint| self.tries_all || endpoint.audited)
     }
 
     fn answer(
@@ -590,9 +615,8 @@ impl Table {
         }
         let number =
             policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
-        let Some((number, slot)) =
-            number.and_then(|number| Some((number, self.slot(side, number)?)))
-        else {
+        let slot = |number| policy.slots.get(usize::try_from(number).ok()?);
+        let Some((number, slot)) = number.and_then(|number| Some((number, slot(number)?))) else {
             return deny(0, CauseKind::NoRule, false);
         };
         if self.holds(slot.denied, peer) {
@@ -648,6 +672,7 @@ impl Table {
             side.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
         let slot = slot.and_then(|slot| side.slots.get(usize::try_from(slot).ok()?));
         flow.destination.identity.is_outside()
+            && !self.tries(flow.source)
             && slot.is_some_and(|slot| match slot.inspected {
                 IdentitySet::None => false,
                 IdentitySet::All => true,
@@ -702,6 +727,7 @@ impl Table {
         // A rule without names for this peer allows every query on the port.
         match self.find(slot.allowed, access.destination, &access.names) {
             Some(peer) => DnsVerdict::Allow(Cause { kind: CauseKind::Allowed, peer, ..at }),
+            None if access.tried => DnsVerdict::Audit(Cause { kind: CauseKind::NoRule, ..at }),
             None => DnsVerdict::Deny(Cause { kind: CauseKind::NoRule, ..at }),
         }
     }
@@ -716,13 +742,13 @@ impl Table {
         scratch: &mut HttpScratch,
     ) -> HttpVerdict {
         scratch.for_epoch(self.epoch);
-        let mut report = false;
+        let (mut report, mut audited) = (false, None);
         let mut granted = [None, None];
         let wanted = [
-            (Direction::Egress, access.inspect_egress, access.egress),
-            (Direction::Ingress, access.inspect_ingress, access.ingress),
+            (Direction::Egress, access.inspect_egress, access.tried.egress, access.egress),
+            (Direction::Ingress, access.inspect_ingress, access.tried.ingress, access.ingress),
         ];
-        for ((direction, inspected, cause), grant) in wanted.into_iter().zip(&mut granted) {
+        for ((direction, inspected, tried, cause), grant) in wanted.into_iter().zip(&mut granted) {
             if !inspected {
                 continue;
             }
@@ -741,11 +767,12 @@ impl Table {
                     *grant = Some(cause);
                     report |= wants_report;
                 }
+                Err(cause) if tried => audited = Some((direction, cause)),
                 Err(cause) => return HttpVerdict::Deny { direction, cause },
             }
         }
         let [egress, ingress] = granted;
-        HttpVerdict::Allow { egress, ingress, report }
+        HttpVerdict::Allow { egress, ingress, report, audited }
     }
 
     /// One direction's answer to a request, with whether a rule wants something reported.
@@ -872,6 +899,7 @@ fn unclear(direction: Direction, cause: Cause) -> Denial {
 }
 
 /// The place of a protocol's map in a side.
+#[inline]
 pub(crate) fn protocol_class(protocol: Protocol) -> usize {
     match protocol {
         Protocol::TCP => 0,

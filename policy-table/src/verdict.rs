@@ -108,6 +108,8 @@ pub struct Grounds {
     pub egress: Option<Cause>,
     /// What the destination's policy said.
     pub ingress: Option<Cause>,
+    /// What would have stopped it, were the policy of the endpoint not only tried (audit mode).
+    pub audited: Option<Denial>,
 }
 
 /// Why a flow may not pass.
@@ -129,9 +131,18 @@ pub struct HttpAccess {
     pub(crate) ingress: Option<Cause>,
     pub(crate) inspect_egress: bool,
     pub(crate) inspect_ingress: bool,
+    pub(crate) tried: Tried,
+    pub(crate) audited: Option<Denial>,
     /// The destination's own identity, beside what its names stand for.
     pub(crate) destination: Identity,
     pub(crate) names: Names,
+}
+
+/// Which endpoints' policies are only tried (audit mode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    pub(crate) egress: bool,
+    pub(crate) ingress: bool,
 }
 
 /// A flow whose DNS queries are judged: where its rules are. Only the source's policy has such.
@@ -139,9 +150,17 @@ pub struct HttpAccess {
 pub struct DnsAccess {
     pub(crate) epoch: u64,
     pub(crate) grounds: Grounds,
+    pub(crate) tried: bool,
     /// The destination's own identity, beside what its names stand for.
     pub(crate) destination: Identity,
     pub(crate) names: Names,
+}
+
+impl DnsAccess {
+    /// Whether no query can be denied, because the policy that judges them is only tried.
+    pub fn is_tried(&self) -> bool {
+        self.tried
+    }
 }
 
 /// Whether a DNS query may pass.
@@ -149,6 +168,8 @@ pub struct DnsAccess {
 pub enum DnsVerdict {
     /// It may.
     Allow(Cause),
+    /// It may, because the policy is only tried; no rule allows its name.
+    Audit(Cause),
     /// No rule allows its name.
     Deny(Cause),
 }
@@ -156,7 +177,12 @@ pub enum DnsVerdict {
 impl HttpAccess {
     /// Why the flow itself may pass.
     pub fn grounds(&self) -> Grounds {
-        Grounds { egress: self.egress, ingress: self.ingress }
+        Grounds { egress: self.egress, ingress: self.ingress, audited: self.audited }
+    }
+
+    /// Whether no request can be denied, because every policy that judges them is only tried.
+    pub fn is_tried(&self) -> bool {
+        (self.tried.egress || !self.inspect_egress) && (self.tried.ingress || !self.inspect_ingress)
     }
 
     /// Whether requests are judged in this direction.
@@ -294,6 +320,8 @@ pub enum HttpVerdict {
         ingress: Option<Cause>,
         /// A rule that matched wants a header field that is missing or differs reported (`mismatch: LOG`).
         report: bool,
+        /// Whose policy would have denied it, were it not only tried, and where to look.
+        audited: Option<(Direction, Cause)>,
     },
     /// It may not.
     Deny {

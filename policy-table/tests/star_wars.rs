@@ -167,7 +167,7 @@ fn a_denial_and_a_request_name_the_rule_and_its_line() {
     );
     let request =
         HttpRequest { method: "POST", path: "/v1/request-landing", host: "", headers: &|_| {} };
-    let HttpVerdict::Allow { ingress: Some(cause), egress: None, report: false } =
+    let HttpVerdict::Allow { ingress: Some(cause), egress: None, report: false, .. } =
         table.judge_http(&access, &request, &mut HttpScratch::default())
     else {
         panic!("not allowed by ingress")

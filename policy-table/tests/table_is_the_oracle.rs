@@ -5,12 +5,14 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 
+use policy_table::compiled::Compiled;
 use policy_table::oracle::{Answer, Learned, Oracle, Question};
 use policy_table::{
-    Access, Denial, DnsVerdict, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict,
-    Identities, Names, Peer, Protocol, Settings, Snapshot, Table, explain,
+    Access, Compiler, Denial, Directory, DnsVerdict, Enforcement, Flow, HttpRequest, HttpScratch,
+    HttpVerdict, Identities, Names, Peer, Protocol, Settings, Snapshot, Table, explain,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -503,21 +505,116 @@ const REQUESTS: [(&str, &str, &str, &str); 7] = [
     ("GET", "/\u{e9}", ".h", ""),
 ];
 
-/// Asks both about every pair of addresses, every protocol and port; returns how many answers of each kind there were.
+impl Case {
+    /// The files of the case, by name: a pod or a policy each, so that one of them can change alone.
+    fn files(&self) -> Vec<(String, String)> {
+        let pods = self.cluster.split("---\n").filter(|text| !text.is_empty());
+        let pods = pods.enumerate().map(|(i, text)| (format!("cluster-{i}.yaml"), text.to_owned()));
+        let policies = self.policies.iter().enumerate();
+        let policies = policies.map(|(i, text)| (format!("policy-{i}.yaml"), text.clone()));
+        let rest = [("rest.yaml".to_owned(), SURROUNDINGS.to_owned())];
+        pods.chain(rest).chain(policies).collect()
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            enforcement: self.enforcement,
+            host_addresses: vec![HOST.parse().expect("an address")],
+            audit: false,
+        }
+    }
+}
+
+/// Compares the table of a case with the oracle, and the same table out of a compiled file.
 fn compare(case: &Case) -> Result<[usize; KINDS], TestCaseError> {
-    let policies = case.policies.join("---\n");
-    let sources = [
-        ("cluster.yaml", case.cluster.as_str()),
-        ("rest.yaml", SURROUNDINGS),
-        ("policies.yaml", &policies),
-    ];
+    let files = case.files();
+    let sources: Vec<(&str, &str)> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let loaded = Snapshot::parse(&sources)
         .map_err(|refusals| TestCaseError::fail(format!("refused: {refusals}")))?;
-    let settings = Settings {
-        enforcement: case.enforcement,
-        host_addresses: vec![HOST.parse().expect("an address")],
-    };
+    let settings = case.settings();
     let table = Table::compile(&loaded.snapshot, &settings, &mut Identities::default(), 1);
+    let seen = ask(&loaded.snapshot, &settings, &table)?;
+    let (bytes, _) = Compiled::make(&sources, case.enforcement)
+        .map_err(|refusals| TestCaseError::fail(format!("refused: {refusals}")))?;
+    let compiled =
+        Compiled::read(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let loaded_table = compiled
+        .table(&settings, 1)
+        .map_err(|refusals| TestCaseError::fail(format!("refused: {refusals}")))?;
+    ask(&loaded.snapshot, &settings, &loaded_table)?;
+    Ok(seen)
+}
+
+/// Changes files from those of one case to those of others, step by step; the table that follows the changes is compared
+/// with the oracle after each.
+fn follow(cases: &[Case], masks: &[u32]) -> Result<(), TestCaseError> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = Directory::new(directory.path());
+    let mut compiler = Compiler::default();
+    let mut there = std::collections::BTreeMap::new();
+    for (case, mask) in cases.iter().zip(masks) {
+        let wanted: std::collections::BTreeMap<String, String> = case.files().into_iter().collect();
+        let names: std::collections::BTreeSet<String> =
+            wanted.keys().chain(there.keys()).cloned().collect();
+        let mut changed = Vec::new();
+        for (place, name) in names.into_iter().enumerate() {
+            // The first case comes whole.
+            if !there.is_empty() && mask >> (place % 32) & 1 == 0 {
+                continue;
+            }
+            let path = directory.path().join(&name);
+            match wanted.get(&name) {
+                Some(text) => std::fs::write(path, text).expect("a file"),
+                None => std::fs::remove_file(path).expect("a file"),
+            }
+            changed.push(name);
+        }
+        there.extend(
+            changed.iter().filter_map(|name| Some((name.clone(), wanted.get(name)?.clone()))),
+        );
+        there.retain(|name, _| wanted.contains_key(name) || !changed.contains(name));
+        let sources: Vec<(&str, &str)> =
+            there.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let update = files.read_files(changed.iter().map(OsStr::new));
+        let (update, loaded) = match (update, Snapshot::parse(&sources)) {
+            (Ok(update), Ok(loaded)) => (update, loaded),
+            // Pods of two cases may have one address: then both ways of reading refuse, and the next step mends it.
+            (Err(_), Err(_)) => continue,
+            (one, two) => {
+                let said = format!("{one:?} but {:?}", two.err());
+                return Err(TestCaseError::fail(said));
+            }
+        };
+        let settings = case.settings();
+        compiler.set(settings.clone());
+        let table = compiler.apply(&update, 1);
+        ask(&loaded.snapshot, &settings, &table)?;
+        let scratch = Table::compile(&loaded.snapshot, &settings, &mut Identities::default(), 1);
+        prop_assert_eq!(
+            scratch.rules().count(),
+            table.rules().count(),
+            "as many rules as from scratch"
+        );
+        prop_assert_eq!(scratch.identities().len(), table.identities().len());
+        prop_assert_eq!(services(&scratch), services(&table));
+    }
+    Ok(())
+}
+
+fn services(table: &Table) -> Vec<String> {
+    let mut all: Vec<String> =
+        table.services().iter().map(|service| format!("{service:?}")).collect();
+    all.sort();
+    all
+}
+
+/// Asks both about every pair of addresses, every protocol and port; returns how many answers of each kind there were.
+fn ask(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    table: &Table,
+) -> Result<[usize; KINDS], TestCaseError> {
     // Each pod is told other addresses of other names.
     let mut learned = Vec::new();
     let told = table.endpoints().iter().flat_map(|pod| pod.addresses.first()).zip(NAMES);
@@ -533,7 +630,7 @@ fn compare(case: &Case) -> Result<[usize; KINDS], TestCaseError> {
             learned.push(Learned { pod: *pod, name: name.to_owned(), address });
         }
     }
-    let oracle = Oracle::new(&loaded.snapshot, &settings).knowing(&learned);
+    let oracle = Oracle::new(snapshot, settings).knowing(&learned);
     let mut scratch = HttpScratch::default();
     let mut seen = [0_usize; KINDS];
     let pods: Vec<IpAddr> =
@@ -605,7 +702,7 @@ fn compare(case: &Case) -> Result<[usize; KINDS], TestCaseError> {
                     }
                     // What people are told is what happens.
                     let told = |request: Option<&HttpRequest<'_>>| {
-                        explain(&loaded.snapshot, &settings, &question, request)
+                        explain(snapshot, settings, &question, request)
                     };
                     // `explain` knows files, not what DNS told.
                     let explained = pods.first() == Some(source)
@@ -683,4 +780,23 @@ fn the_table_answers_as_the_oracle_does() {
         cases < 200 || seen.iter().all(|count| *count > enough),
         "every kind of answer is common: {seen:?}"
     );
+}
+
+#[test]
+fn a_table_that_was_changed_answers_as_one_from_scratch() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/table_follows.txt");
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: cases.unwrap_or(CASES) / 8,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
+        ..ProptestConfig::default()
+    });
+    let steps = vec((case(), any::<u32>()), 2..6);
+    let outcome = runner.run(&steps, |steps| {
+        let (cases, masks): (Vec<Case>, Vec<u32>) = steps.into_iter().unzip();
+        follow(&cases, &masks)
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
 }

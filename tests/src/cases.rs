@@ -7,7 +7,7 @@
 //! | part | examples |
 //! |---|---|
 //! | party | `x/a`, `y/*`, `*/b`, `*` (pods of the grid, or all pods); `node`, `world`, `other-world` only by name |
-//! | what | `tcp/80`, `udp/81`, `ping`, `GET :8080/public`, `GET :8080/private X-Token: 42`; without: all of the grid |
+//! | what | `tcp/80`, `udp/81`, `sctp/80`, `ping`, `GET :8080/public`, `GET :8080/private X-Token: 42`; without: all of the grid |
 //! | outcome | `ok`, `133 ingress` (no rule allows), `181 egress` (a deny rule), `200`, `403 ingress` |
 
 use std::collections::BTreeMap;
@@ -246,8 +246,12 @@ impl Probe {
     /// # Errors
     /// When what is written does not read.
     pub fn means(&self) -> Result<Means> {
-        let bad =
-            || format!("neither `tcp/80`, `udp/80`, `ping` nor `GET :80/path`: {:?}", self.what);
+        let bad = || {
+            format!(
+                "none of `tcp/80`, `udp/80`, `sctp/80`, `ping` and `GET :80/path`: {:?}",
+                self.what
+            )
+        };
         if self.what == "ping" {
             return Ok(Means::Ping);
         }
@@ -264,6 +268,7 @@ impl Probe {
         match protocol {
             "tcp" => Ok(Means::Tcp { port }),
             "udp" => Ok(Means::Udp { port }),
+            "sctp" => Ok(Means::Sctp { port }),
             _ => bail!(bad()),
         }
     }

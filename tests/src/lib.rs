@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod lab;
 pub mod probe;
 pub mod program;
+pub mod sctp;
 pub mod star_wars;
 pub mod status;
 pub mod verdict;

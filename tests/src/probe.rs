@@ -35,6 +35,11 @@ pub enum Means {
         /// With this port.
         port: u16,
     },
+    /// By an SCTP INIT that is acknowledged.
+    Sctp {
+        /// With this port.
+        port: u16,
+    },
     /// By an ICMP echo.
     Ping,
     /// By a request that is answered.

@@ -1,9 +1,10 @@
-//! What the compiled table and the oracle say of a case's attempts, in a case's words.
+//! What the compiled table, the table read back from a compiled file, and the oracle say of a case's attempts, in a case's words.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Result, anyhow, bail, ensure};
+use policy_table::compiled::Compiled;
 use policy_table::oracle::{Answer, Oracle, Question};
 use policy_table::{
     Access, Direction, Flow, HttpRequest, HttpScratch, HttpVerdict, Identities, Peer, Protocol,
@@ -19,6 +20,8 @@ pub struct Judge {
     snapshot: Snapshot,
     settings: Settings,
     table: Table,
+    /// Written to a compiled file and read back.
+    reloaded: Table,
 }
 
 impl Judge {
@@ -31,10 +34,14 @@ impl Judge {
         let snapshot = loaded.map_err(|refusals| anyhow!("refused: {refusals}"))?.snapshot;
         let settings = Settings { host_addresses: node.to_vec(), ..Settings::default() };
         let table = Table::compile(&snapshot, &settings, &mut Identities::default(), 1);
-        Ok(Self { snapshot, settings, table })
+        let made = Compiled::make(&[("case.yaml", text)], settings.enforcement);
+        let (bytes, _) = made.map_err(|refusals| anyhow!("not compiled: {refusals}"))?;
+        let reloaded = Compiled::read(&bytes)?.table(&settings, 1);
+        let reloaded = reloaded.map_err(|refusals| anyhow!("not read back: {refusals}"))?;
+        Ok(Self { snapshot, settings, table, reloaded })
     }
 
-    /// What the table says; the oracle must agree.
+    /// What the table says; the one that was read back and the oracle must agree.
     ///
     /// # Errors
     /// When they do not, or an address is missing.
@@ -48,11 +55,14 @@ impl Judge {
         let (protocol, dst_port) = match means {
             Means::Tcp { port } | Means::Http { port, .. } => (Protocol::TCP, port),
             Means::Udp { port } => (Protocol::UDP, port),
+            Means::Sctp { port } => (Protocol::SCTP, port),
             Means::Ping => (Protocol::ICMP, 8),
         };
         let written = match &means {
             Means::Http { request, .. } => request.as_str(),
-            Means::Tcp { .. } | Means::Udp { .. } | Means::Ping => "GET / HTTP/1.1\r\n",
+            Means::Tcp { .. } | Means::Udp { .. } | Means::Sctp { .. } | Means::Ping => {
+                "GET / HTTP/1.1\r\n"
+            }
         };
         let mut lines = written.lines();
         let mut first = lines.next().unwrap_or_default().split(' ');
@@ -65,26 +75,10 @@ impl Judge {
         let request = HttpRequest { method, path, host, headers: &headers };
         let question = Question { source, destination, protocol, dst_port };
         let oracle = self.oracle(&question, &request, &means)?;
-        let peer = |address| Peer {
-            identity: self.table.identity_of(address),
-            endpoint: self.table.endpoint_of(address),
-        };
-        let flow =
-            Flow { source: peer(source), destination: peer(destination), protocol, dst_port };
-        let table = match (self.table.judge(&flow), &means) {
-            (Access::Allow(_), Means::Http { .. }) => "200".to_owned(),
-            (Access::Allow(_), _) => "ok".to_owned(),
-            (Access::Deny(denial), _) => denied(denial.direction, denial.explicit),
-            (Access::Inspect(access), Means::Http { .. }) => {
-                match self.table.judge_http(&access, &request, &mut HttpScratch::default()) {
-                    HttpVerdict::Allow { .. } => "200".to_owned(),
-                    HttpVerdict::Deny { direction, .. } => refused(direction),
-                }
-            }
-            (Access::Inspect(_), _) => "ok".to_owned(),
-            (Access::Resolve(_), _) => bail!("a case about DNS: {probe:?}"),
-        };
+        let table = table_says(&self.table, &question, &request, &means)?;
         ensure!(table == oracle, "the table says {table}, the oracle {oracle}: {probe:?}");
+        let reloaded = table_says(&self.reloaded, &question, &request, &means)?;
+        ensure!(table == reloaded, "the table says {table}, read back {reloaded}: {probe:?}");
         Ok(table)
     }
 
@@ -106,6 +100,33 @@ impl Judge {
             (Answer::Resolve, _) => bail!("a case about DNS: {question:?}"),
         })
     }
+}
+
+fn table_says(
+    table: &Table,
+    question: &Question,
+    request: &HttpRequest<'_>,
+    means: &Means,
+) -> Result<String> {
+    let Question { source, destination, protocol, dst_port } = *question;
+    let peer = |address| Peer {
+        identity: table.identity_of(address),
+        endpoint: table.endpoint_of(address),
+    };
+    let flow = Flow { source: peer(source), destination: peer(destination), protocol, dst_port };
+    Ok(match (table.judge(&flow), means) {
+        (Access::Allow(_), Means::Http { .. }) => "200".to_owned(),
+        (Access::Allow(_), _) => "ok".to_owned(),
+        (Access::Deny(denial), _) => denied(denial.direction, denial.explicit),
+        (Access::Inspect(access), Means::Http { .. }) => {
+            match table.judge_http(&access, request, &mut HttpScratch::default()) {
+                HttpVerdict::Allow { .. } => "200".to_owned(),
+                HttpVerdict::Deny { direction, .. } => refused(direction),
+            }
+        }
+        (Access::Inspect(_), _) => "ok".to_owned(),
+        (Access::Resolve(_), _) => bail!("a case about DNS: {question:?}"),
+    })
 }
 
 fn denied(direction: Direction, explicit: bool) -> String {

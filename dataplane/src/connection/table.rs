@@ -420,7 +420,7 @@ mod tests {
         let peer = Peer { identity: Identity::WORLD, endpoint: None };
         let judgement = Judgement {
             epoch: 1,
-            access: Access::Allow(Grounds { egress: None, ingress: None }),
+            access: Access::Allow(Grounds { egress: None, ingress: None, audited: None }),
             source: peer,
             destination: peer,
             source_port: PortId(0),

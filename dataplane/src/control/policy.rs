@@ -1,10 +1,10 @@
-//! The policy in force: reads what changed in the snapshot directory, compiles that, and keeps the last good table when a new
-//! snapshot is refused.
+//! The policy in force: reads what changed in the snapshot directory and compiles that, or loads a snapshot that is compiled already;
+//! keeps the last good table when a new snapshot is refused.
 
-use std::{collections::BTreeSet, ffi::OsString, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, ffi::OsString, net::IpAddr, path::PathBuf, sync::Arc};
 
 use policy_table::{
-    Compiler, Directory, Refusals, Settings, Snapshot, Table, Update, snapshot::Object,
+    Compiler, Directory, Refusals, Settings, Snapshot, Table, compiled::Compiled, snapshot::Object,
 };
 
 use super::status::PolicyStatus;
@@ -19,12 +19,28 @@ pub enum Changed {
     Files(BTreeSet<OsString>),
 }
 
+/// Where snapshots come from.
+#[derive(Debug)]
+enum Source {
+    /// Files as people write them.
+    Directory(Box<Written>),
+    /// One compiled file, and what of it is in force.
+    File { path: PathBuf, compiled: Option<Box<Compiled>> },
+}
+
+/// A directory and what follows from its files.
+#[derive(Debug)]
+struct Written {
+    files: Directory,
+    compiler: Compiler,
+}
+
 /// The policy in force and what became of the newest snapshot.
 #[derive(Debug)]
 pub struct Policy {
-    directory: Directory,
+    source: Source,
     enforcement: Enforcement,
-    compiler: Compiler,
+    audit: bool,
     table: Option<Arc<Table>>,
     epoch: u64,
     policies: usize,
@@ -35,10 +51,16 @@ pub struct Policy {
 impl Policy {
     /// No policy yet: endpoints are not ready, nothing passes.
     pub fn new(config: &Config) -> Self {
+        let source = if config.snapshot.is_file() {
+            Source::File { path: config.snapshot.clone(), compiled: None }
+        } else {
+            let files = Directory::new(&config.snapshot);
+            Source::Directory(Box::new(Written { files, compiler: Compiler::default() }))
+        };
         Self {
-            directory: Directory::new(&config.snapshot),
+            source,
             enforcement: config.enforcement,
-            compiler: Compiler::default(),
+            audit: config.policy_audit_mode,
             table: None,
             epoch: 0,
             policies: 0,
@@ -49,34 +71,46 @@ impl Policy {
 
     /// Reads what changed. True if all is good; otherwise the table in force stays and the reasons are kept.
     pub fn reload(&mut self, changed: &Changed, host_addresses: &[IpAddr]) -> bool {
-        let read = match changed {
-            Changed::Anything => self.directory.read(),
-            Changed::Files(names) => {
-                self.directory.read_files(names.iter().map(OsString::as_os_str))
+        let settings = self.settings(host_addresses);
+        let next = self.epoch + 1;
+        let made = match &mut self.source {
+            Source::Directory(written) => {
+                let Written { files, compiler } = written.as_mut();
+                let read = match changed {
+                    Changed::Anything => files.read(),
+                    Changed::Files(names) => {
+                        files.read_files(names.iter().map(OsString::as_os_str))
+                    }
+                };
+                read.map_err(|Refusals(refusals)| {
+                    refusals.iter().map(ToString::to_string).collect::<Vec<_>>()
+                })
+                .map(|update| {
+                    self.policies = self.policies + policies(&update.come) - policies(&update.gone);
+                    self.notices = files.notices().iter().map(ToString::to_string).collect();
+                    compiler.set(settings);
+                    compiler.apply(&update, next)
+                })
             }
+            Source::File { path, compiled } => load(path, &settings, next).map(|(read, table)| {
+                self.policies = read.policies();
+                self.notices = read.notices().to_vec();
+                *compiled = Some(Box::new(read));
+                table
+            }),
         };
-        match read {
-            Ok(update) => {
+        match made {
+            Ok(table) => {
                 self.refused.clear();
-                self.notices = self.directory.notices().iter().map(ToString::to_string).collect();
-                self.apply(&update, host_addresses);
+                self.epoch = next;
+                self.table = Some(Arc::new(table));
                 true
             }
-            Err(Refusals(refusals)) => {
-                self.refused = refusals.iter().map(ToString::to_string).collect();
+            Err(reasons) => {
+                self.refused = reasons;
                 false
             }
         }
-    }
-
-    fn apply(&mut self, update: &Update, host_addresses: &[IpAddr]) {
-        let policies = |objects: &[Object]| {
-            objects.iter().filter(|object| matches!(object, Object::Policy(_))).count()
-        };
-        self.policies = self.policies + policies(&update.come) - policies(&update.gone);
-        self.epoch += 1;
-        self.compiler.set(self.settings(host_addresses));
-        self.table = Some(Arc::new(self.compiler.apply(update, self.epoch)));
     }
 
     /// What tables are compiled with besides the snapshot.
@@ -86,13 +120,17 @@ impl Policy {
             Enforcement::Always => policy_table::Enforcement::Always,
             Enforcement::Never => policy_table::Enforcement::Never,
         };
-        Settings { enforcement, host_addresses: host_addresses.to_vec() }
+        Settings { enforcement, host_addresses: host_addresses.to_vec(), audit: self.audit }
     }
 
     /// The snapshot in force, put together for whoever asks, and the table made of it.
     pub fn in_force(&self) -> Option<(Snapshot, &Arc<Table>)> {
         let table = self.table.as_ref()?;
-        Some((self.directory.snapshot(), table))
+        let snapshot = match &self.source {
+            Source::Directory(written) => written.files.snapshot(),
+            Source::File { compiled, .. } => compiled.as_ref()?.snapshot().ok()?.snapshot,
+        };
+        Some((snapshot, table))
     }
 
     /// The table in force; none until a first snapshot was good.
@@ -121,4 +159,22 @@ impl Policy {
             notices: self.notices.clone(),
         }
     }
+}
+
+fn policies(objects: &[Object]) -> usize {
+    objects.iter().filter(|object| matches!(object, Object::Policy(_))).count()
+}
+
+/// Loads a compiled snapshot; or the reasons why not.
+fn load(
+    path: &std::path::Path,
+    settings: &Settings,
+    epoch: u64,
+) -> Result<(Compiled, Table), Vec<String>> {
+    let say = |reason: &dyn std::fmt::Display| vec![format!("{}: {reason}", path.display())];
+    let bytes = std::fs::read(path)
+        .map_err(|error| say(&format_args!("cannot be read: {error}; keep it in its place")))?;
+    let compiled = Compiled::read(&bytes).map_err(|error| say(&error))?;
+    let table = compiled.table(settings, epoch).map_err(|refusals| say(&refusals))?;
+    Ok((compiled, table))
 }

@@ -139,6 +139,9 @@ pub struct PacketStatus {
     pub waiting: u64,
     /// Built by us.
     pub built: u64,
+    /// Connections and DNS queries that a tried policy would have denied.
+    #[serde(default)]
+    pub audited: u64,
     /// Flow events lost because nobody took them out in time.
     pub events_lost: u64,
 }
@@ -152,6 +155,9 @@ pub struct RequestStatus {
     pub denied: u64,
     /// Answered 4xx because of their form.
     pub refused: u64,
+    /// Of the allowed ones, those that a tried policy would have denied.
+    #[serde(default)]
+    pub audited: u64,
 }
 
 /// The ledger.

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The directory cannot be watched.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot watch the snapshot directory {path}: {source}; it must exist and be readable")]
+#[error("cannot watch the snapshot {path}: {source}; it must exist and be readable")]
 pub struct WatchError {
     path: PathBuf,
     source: nix::errno::Errno,
@@ -34,6 +34,8 @@ pub struct WatchError {
 #[derive(Debug)]
 pub struct DirectoryWatch {
     inotify: Inotify,
+    /// The one file of the directory that counts, if it is not all.
+    only: Option<OsString>,
     changed: Option<Burst>,
 }
 
@@ -47,7 +49,7 @@ struct Burst {
 }
 
 impl DirectoryWatch {
-    /// Watches from now on.
+    /// Watches a directory of objects, or a compiled file, from now on.
     pub fn open(path: &Path) -> Result<Self, WatchError> {
         let refuse = |source| WatchError { path: path.to_owned(), source };
         let inotify =
@@ -58,8 +60,15 @@ impl DirectoryWatch {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(path, events).map_err(refuse)?;
-        Ok(Self { inotify, changed: None })
+        // A file is replaced rather than written to: the directory tells.
+        let only = path.file_name().filter(|_| path.is_file()).map(OsString::from);
+        let directory = match (&only, path.parent()) {
+            (Some(_), Some(parent)) if parent.as_os_str().is_empty() => Path::new("."),
+            (Some(_), Some(parent)) => parent,
+            _ => path,
+        };
+        inotify.add_watch(directory, events).map_err(refuse)?;
+        Ok(Self { inotify, only, changed: None })
     }
 
     /// The descriptor to wait on.
@@ -81,6 +90,9 @@ impl DirectoryWatch {
     }
 
     fn note(&mut self, name: Option<OsString>, quiet: Duration, now: Instant) {
+        if self.only.is_some() && name.is_some() && self.only != name {
+            return;
+        }
         let burst = self.changed.get_or_insert_with(|| Burst {
             first: now,
             quiet: now,
@@ -161,6 +173,21 @@ mod tests {
             "a file that came to be is about to be written"
         );
         assert_eq!(watch.settled(now + BEGUN), Some(Changed::Anything));
+    }
+
+    #[test]
+    fn of_a_compiled_file_only_its_own_changes_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.blastdoor");
+        std::fs::write(&file, "x").unwrap();
+        let mut watch = DirectoryWatch::open(&file).unwrap();
+        let now = Instant::now();
+        std::fs::write(directory.path().join("policy.blastdoor.1"), "y").unwrap();
+        watch.look(now);
+        assert_eq!(watch.due(now), None);
+        std::fs::rename(directory.path().join("policy.blastdoor.1"), &file).unwrap();
+        watch.look(now);
+        assert!(watch.settled(now + QUIET).is_some());
     }
 
     #[test]

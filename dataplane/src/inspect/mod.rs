@@ -36,6 +36,6 @@ pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},
     segment::{Disposition, Edit, Header, NewSegment, Segment, Side, Sink, StreamDrop},
-    shadow::Shadow,
+    shadow::{Everybody, Shadow},
     stream::{Phase, Stream},
 };

@@ -31,9 +31,15 @@ impl Shadow {
     /// Looks at a segment that is about to be sent on as it is. False if the engine would have done otherwise: then this shadow
     /// is worth nothing.
     #[must_use]
-    pub fn watch(&mut self, segment: &Segment<'_>, now: Tick, limits: &Limits) -> bool {
+    pub fn watch<J: Judge>(
+        &mut self,
+        segment: &Segment<'_>,
+        now: Tick,
+        limits: &Limits,
+        judge: &mut J,
+    ) -> bool {
         let mut wishes = Wishes::of(segment);
-        let disposition = self.0.segment(segment, now, limits, &mut Everybody, &mut wishes);
+        let disposition = self.0.segment(segment, now, limits, judge, &mut wishes);
         disposition == Disposition::Forwarded
             && wishes.are_fulfilled()
             && self.0.phase() != Phase::Closed
@@ -60,7 +66,8 @@ impl Shadow {
 }
 
 /// Allows every request: no rule decides.
-struct Everybody;
+#[derive(Debug)]
+pub struct Everybody;
 
 impl Judge for Everybody {
     fn judge(&mut self, _head: &RequestHead<'_>) -> Ruling {

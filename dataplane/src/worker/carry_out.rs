@@ -61,7 +61,7 @@ impl<P: Port> Worker<P> {
         match verdict {
             Verdict::Follow { found, port: to, rewrite } => {
                 fit_mss(world, (port, to), &mut frame, headers);
-                self.follow(found, headers, &frame, now);
+                self.follow(world, found, headers, &frame, now);
                 let verdict = Verdict::Forward { port: to, rewrite };
                 self.carry_out(world, port, headers, verdict, frame, now);
             }

@@ -89,7 +89,7 @@ impl<P: Port> Worker<P> {
         }
         let (port, wanted) = connection.way(found.direction);
         // A rule without names allows the server whatever is asked, so nothing is left to judge.
-        if table.allows_every_query(access) {
+        if access.is_tried() || table.allows_every_query(access) {
             return forward(world, port, headers, tuple, wanted);
         }
         self.forget(found.id);
@@ -140,6 +140,8 @@ impl<P: Port> Worker<P> {
         };
         match passed {
             Ok(()) => forward(world, way.0, headers, &tuple, way.1),
+            // What is only tried stops nothing, not even what cannot be read.
+            Err(_) if access.is_tried() => forward(world, way.0, headers, &tuple, way.1),
             Err(refused) => refused,
         }
     }
@@ -162,13 +164,15 @@ impl<P: Port> Worker<P> {
             }
             Err(_malformed) => return Err(Verdict::Drop(DropReason::DnsMalformed)),
         };
-        let (allowed, cause) = match table.judge_dns(access, question.name.as_str()) {
-            DnsVerdict::Allow(cause) => (true, cause),
-            DnsVerdict::Deny(cause) => (false, cause),
+        let (allowed, audited, cause) = match table.judge_dns(access, question.name.as_str()) {
+            DnsVerdict::Allow(cause) => (true, false, cause),
+            DnsVerdict::Audit(cause) => (true, true, cause),
+            DnsVerdict::Deny(cause) => (false, false, cause),
         };
-        if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
+        self.counters.audited += u64::from(audited);
+        if !allowed || audited || self.reporting.observers.following.load(Ordering::Relaxed) {
             let (name, record_type) = (question.name, question.record_type);
-            let happening = Happening::Query { allowed, name, record_type, cause };
+            let happening = Happening::Query { allowed, audited, name, record_type, cause };
             self.tell(telling.event(table, happening, now));
         }
         if !allowed {

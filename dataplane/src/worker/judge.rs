@@ -285,17 +285,18 @@ impl<P: Port> Worker<P> {
         let denied_now = matches!(connection.judgement.access, Access::Deny(_));
         if found.direction == Direction::Original {
             match connection.judgement.access {
-                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass.
-                Access::Deny(denial) => {
+                // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass. An inspected
+                // stream is not left to stall: it is reset, whichever side speaks first.
+                Access::Deny(denial) if connection.stream.is_none() => {
                     self.hits.denied(denial.cause);
                     return Verdict::Drop(denied(denial.explicit));
                 }
-                Access::Inspect(_) if connection.stream.is_none() => {
+                Access::Inspect(http) if connection.stream.is_none() && !http.is_tried() => {
                     // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
                 }
-                Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => {}
+                Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) | Access::Deny(_) => {}
             }
         }
         // Replies of a connection that is denied now pass, as with Cilium, but do not keep it alive.
@@ -321,7 +322,7 @@ impl<P: Port> Worker<P> {
     /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
     fn adopt(&mut self, id: ConnectionId) {
         let inspect = self.connections.connection(id).is_some_and(|connection| {
-            connection.stream.is_none() && matches!(connection.judgement.access, Access::Inspect(_))
+            connection.stream.is_none() && inspects(connection.judgement.access)
         });
         if inspect && let Some(shadow) = self.connections.take_shadow(id) {
             let stream = shadow.into_stream();
@@ -409,7 +410,7 @@ impl<P: Port> Worker<P> {
             shadow: None,
         };
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
-        let inspected = matches!(access, Access::Inspect(_));
+        let inspected = inspects(access);
         if inspected && headers.tcp().is_none() {
             return Verdict::Drop(DropReason::PolicyDenied);
         }
@@ -419,11 +420,11 @@ impl<P: Port> Worker<P> {
             Ok(id) => {
                 let found = Found { id, direction: Direction::Original };
                 match access {
-                    Access::Inspect(_) => return Verdict::Inspect(found),
+                    Access::Inspect(http) if !http.is_tried() => return Verdict::Inspect(found),
                     Access::Resolve(dns) => {
                         return self.judge_resolved(world, table, found, &dns, headers, tuple);
                     }
-                    Access::Allow(_) | Access::Deny(_) => {}
+                    Access::Allow(_) | Access::Inspect(_) | Access::Deny(_) => {}
                 }
                 let verdict = forward(world, port, headers, tuple, wanted);
                 if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
@@ -477,7 +478,8 @@ impl<P: Port> Worker<P> {
             destination_port: ends.source_port,
         };
         let back = access(table, &turned, flow.protocol, flow.src_port, &Names::NONE);
-        let judged = |access| matches!(access, Access::Inspect(_) | Access::Resolve(_));
+        let judged =
+            |access| inspects(access) || matches!(access, Access::Resolve(dns) if !dns.is_tried());
         // Under which name the other end opened it, if it did, is not known here.
         let named = table.may_be_inspected(&question(&turned, flow.protocol, flow.src_port));
         if judged(forth) || judged(back) || named {
@@ -632,9 +634,12 @@ impl<P: Port> Worker<P> {
             Access::Resolve(_) => (access.grounds(), None),
             Access::Deny(denial) => (None, Some(denial)),
         };
-        if let Some(denial) = denial {
+        let audited = grounds.and_then(|grounds| grounds.audited);
+        self.counters.audited += u64::from(audited.is_some());
+        if let Some(denial) = denial.or(audited) {
             self.tell(event(Happening::PolicyVerdict {
                 denied: Some(denied(denial.explicit)),
+                audited: audited.is_some(),
                 direction: denial.direction,
                 cause: denial.cause,
             }));
@@ -644,7 +649,9 @@ impl<P: Port> Worker<P> {
         });
         for (direction, cause) in sides.into_iter().flatten() {
             if let Some(cause) = cause {
-                self.tell(event(Happening::PolicyVerdict { denied: None, direction, cause }));
+                let (denied, audited) = (None, false);
+                let happening = Happening::PolicyVerdict { denied, audited, direction, cause };
+                self.tell(event(happening));
             }
         }
     }
@@ -754,6 +761,11 @@ fn ends(world: &World, source: IpAddr, destination: IpAddr) -> Option<Ends> {
     })
 }
 
+/// Whether a stream decides: HTTP rules that are not only tried.
+fn inspects(access: Access) -> bool {
+    matches!(access, Access::Inspect(http) if !http.is_tried())
+}
+
 fn question(ends: &Ends, protocol: Protocol, dst_port: u16) -> Flow {
     let protocol = policy_table::Protocol(protocol.value());
     Flow { source: ends.source, destination: ends.destination, protocol, dst_port }
@@ -802,6 +814,6 @@ fn hairpin(flow: &FlowTuple) -> FlowTuple {
     FlowTuple { source: loopback, ..*flow }
 }
 
-fn denied(explicit: bool) -> DropReason {
+pub(super) fn denied(explicit: bool) -> DropReason {
     if explicit { DropReason::PolicyDeny } else { DropReason::PolicyDenied }
 }

@@ -17,7 +17,12 @@ use policy_table::{
     Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
 };
 
-use super::{PortId, Reporting, Worker, clock::Tick, judge::Verdict, linear::Workbench};
+use super::{
+    PortId, Reporting, Worker,
+    clock::Tick,
+    judge::{Verdict, denied},
+    linear::Workbench,
+};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
     counters::{Counters, RequestCounters},
@@ -25,7 +30,8 @@ use crate::{
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side, Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side,
+        Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,
@@ -202,6 +208,7 @@ impl PolicyJudge<'_> {
                 egress: grounds.egress,
                 ingress: grounds.ingress,
                 report: false,
+                audited: None,
             },
             Access::Deny(denial) => {
                 HttpVerdict::Deny { direction: denial.direction, cause: denial.cause }
@@ -213,28 +220,29 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, direction, cause) = match verdict {
+        let (allowed, audited, direction, cause) = match verdict {
+            HttpVerdict::Allow { audited: Some((direction, cause)), .. } => {
+                (true, true, Some(direction), Some(cause))
+            }
             HttpVerdict::Allow { egress, ingress, .. } => {
                 self.hits.request(egress, ingress);
                 let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
                 let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
                 let (direction, cause) = told.unzip();
-                (true, direction, cause)
+                (true, false, direction, cause)
             }
             HttpVerdict::Deny { direction, cause } => {
                 self.hits.denied(cause);
-                (false, Some(direction), Some(cause))
+                (false, false, Some(direction), Some(cause))
             }
         };
-        if allowed {
-            self.requests.allowed += 1;
-        } else {
-            self.requests.denied += 1;
-        }
+        self.requests.allowed += u64::from(allowed);
+        self.requests.denied += u64::from(!allowed);
+        self.requests.audited += u64::from(audited);
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
-        if !allowed || self.reporting.observers.following.load(Ordering::Relaxed) {
+        if !allowed || audited || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, text, direction, cause });
+            self.tell(Happening::Request { allowed, audited, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
     }
@@ -281,14 +289,31 @@ fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Opti
 
 impl<P: Port> Worker<P> {
     /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
-    pub(super) fn follow(&mut self, found: Found, headers: &Headers, frame: &Frame, now: Tick) {
+    /// Where HTTP rules are only tried, its requests are judged and told.
+    pub(super) fn follow(
+        &mut self,
+        world: &World,
+        found: Found,
+        headers: &Headers,
+        frame: &Frame,
+        now: Tick,
+    ) {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
         let segment = segment(found.direction, headers, self.linear.view(frame))
             .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
+        let tried = matches!(connection.judgement.access, Access::Inspect(_));
+        let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
+            let telling = (&self.reporting, &mut self.hits);
+            PolicyJudge::new(table, connection, &mut self.scratch, telling, now)
+        });
+        let limits = &self.settings.limits;
         let follows = match (&mut connection.shadow, &segment) {
-            (Some(shadow), Some(segment)) => shadow.watch(segment, now, &self.settings.limits),
+            (Some(shadow), Some(segment)) => match &mut audit {
+                Some(judge) => shadow.watch(segment, now, limits, judge),
+                None => shadow.watch(segment, now, limits, &mut Everybody),
+            },
             (None, Some(segment)) => {
                 if let Some(shadow) = Shadow::open(segment, now) {
                     self.connections.follow(found.id, shadow);
@@ -297,6 +322,11 @@ impl<P: Port> Worker<P> {
             }
             (_, None) => false,
         };
+        if let Some(audit) = audit {
+            let (requests, events_lost) = (audit.requests, audit.events_lost);
+            self.counters.count_requests(&requests);
+            self.counters.events_lost += events_lost;
+        }
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
         let held = shadow.map_or(0, Shadow::held_bytes);
@@ -341,11 +371,18 @@ impl<P: Port> Worker<P> {
             (&mut self.pool, &mut self.workbench),
             &mut self.counters,
         );
-        let disposition = match &mut connection.stream {
-            Some(stream) => {
+        let mut revoked = None;
+        let disposition = match (&mut connection.stream, connection.judgement.access) {
+            (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+                // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
+                stream.reset(&mut sink);
+                revoked = Some(denial);
+                Disposition::Absorbed
+            }
+            (Some(stream), _) => {
                 stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
             }
-            None => match Stream::open(&segment, now, &mut sink) {
+            (None, _) => match Stream::open(&segment, now, &mut sink) {
                 Ok(stream) => {
                     connection.stream = Some(Box::new(stream));
                     Disposition::Forwarded
@@ -362,6 +399,13 @@ impl<P: Port> Worker<P> {
         self.schedule(found.id);
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         self.settle(world, found.id);
+        if let Some(denial) = revoked {
+            self.hits.denied(denial.cause);
+            if let Some(frame) = rest {
+                self.discard(Verdict::Drop(denied(denial.explicit)), frame);
+            }
+            return;
+        }
         match (rest, disposition) {
             (None, _) => {}
             (Some(frame), Disposition::Dropped(reason)) => {
@@ -407,8 +451,13 @@ impl<P: Port> Worker<P> {
                 &mut self.counters,
             );
             let Some(stream) = connection.stream.as_mut() else { continue };
-            let _reason_is_the_engines_own =
-                stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            if matches!(connection.judgement.access, Access::Deny(_)) {
+                // As with a segment: nothing that is held may leave any more.
+                stream.reset(&mut sink);
+            } else {
+                let _reason_is_the_engines_own =
+                    stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
+            }
             let (requests, events_lost) = (judge.requests, judge.events_lost);
             self.counters.count_requests(&requests);
             self.counters.events_lost += events_lost;

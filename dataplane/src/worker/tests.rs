@@ -13,6 +13,7 @@ use parser::{
 use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 
 mod adoption;
+mod audit;
 mod budgets;
 mod fragments;
 mod names;
@@ -76,6 +77,7 @@ struct Rig {
     neighbours: Vec<Arc<Neighbour>>,
     mtus: [usize; 4],
     host_kind: PortKind,
+    audit: bool,
 }
 
 impl Rig {
@@ -113,6 +115,7 @@ impl Rig {
             neighbours,
             mtus: [1500; 4],
             host_kind: PortKind::Host,
+            audit: false,
         };
         rig.apply(policy);
         rig
@@ -123,8 +126,11 @@ impl Rig {
         self.epoch += 1;
         let loaded =
             Snapshot::parse(&[("cluster.yaml", CLUSTER), ("policy.yaml", policy)]).unwrap();
-        let settings =
-            Settings { enforcement: Enforcement::Default, host_addresses: vec![ip("10.0.0.254")] };
+        let settings = Settings {
+            enforcement: Enforcement::Default,
+            host_addresses: vec![ip("10.0.0.254")],
+            audit: self.audit,
+        };
         let table =
             Arc::new(Table::compile(&loaded.snapshot, &settings, &mut self.identities, self.epoch));
         let views = ["tiefighter", "deathstar", "xwing", "host"].iter().enumerate().map(
@@ -465,6 +471,36 @@ fn a_revoked_permission_ends_an_established_connection_with_its_next_packet() {
     data.payload = b"still here?";
     assert!(rig.send(XWING, &bytes(&data)).is_empty());
     assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+}
+
+/// Nobody may reach the Death Star any more.
+const NOBODY: &str = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: nobody}\n\
+                      spec: {endpointSelector: {matchLabels: {class: deathstar}}, ingress: [{}]}\n";
+
+#[test]
+fn a_revoked_inspected_connection_is_reset_on_both_sides_whoever_speaks_next() {
+    for speaker in [TIEFIGHTER, DEATHSTAR] {
+        let mut rig = Rig::new(L7);
+        rig.shake_hands();
+        rig.apply(NOBODY);
+        let next = if speaker == TIEFIGHTER {
+            bytes(&request(1001, 5001, b"POST /v1/request-landing HTTP/1.1\r\n"))
+        } else {
+            let mut answer = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+            answer.flags = TcpFlags::ACK;
+            answer.seq = SeqNumber::new(5001);
+            answer.ack = SeqNumber::new(1001);
+            bytes(&answer)
+        };
+        let mut reset: Vec<PortId> = Vec::new();
+        for (port, packet) in rig.send(speaker, &next) {
+            assert!(headers(&packet).tcp().unwrap().flags.is_rst(), "nothing else leaves");
+            reset.push(port);
+        }
+        reset.sort();
+        assert_eq!(reset, [TIEFIGHTER, DEATHSTAR]);
+        assert_eq!(rig.dropped(DropReason::PolicyDenied), 1);
+    }
 }
 
 #[test]

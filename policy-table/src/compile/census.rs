@@ -140,6 +140,7 @@ impl Census {
             egress_enforced: false,
             node: pod.node.clone(),
             ports: pod.ports.clone(),
+            audited: pod.audited,
         };
         self.note(&endpoint);
         let index = table.add_endpoint(endpoint);

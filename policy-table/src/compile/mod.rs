@@ -133,6 +133,7 @@ impl Compiler {
 impl State {
     /// The identities and peers that are always there.
     fn begin(&mut self, around: &Surroundings, objects: &Objects) {
+        self.table.tries_all = around.settings.audit;
         let births = self.census.reserved(around, &mut self.table);
         self.spread(&births, around, objects);
         let host = Peer::Entity(Entity::Host);

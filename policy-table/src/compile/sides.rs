@@ -334,7 +334,7 @@ pub(super) fn named_port(port: &ContainerPort) -> Option<NamedPort> {
 impl Side {
     /// Nothing is enforced.
     pub(super) fn open() -> Self {
-        let maps = std::array::from_fn(|_| PortMap::Uniform(0));
+        let maps = std::array::from_fn(|_| PortMap::Uniform(u32::MAX));
         Self { enforced: false, maps, slots: Vec::new(), names: IdentitySet::None }
     }
 }

@@ -76,9 +76,6 @@ pub enum CompiledError {
         /// What was expected there.
         wanted: &'static str,
     },
-    /// The files in it are refused.
-    #[error("its files are refused: {0}")]
-    Refused(Refusals),
 }
 
 /// What the table was made under.
@@ -87,6 +84,10 @@ struct About {
     enforcement: Enforcement,
     /// The addresses that serve the Kubernetes API: a node that has one of them is another identity.
     api: BTreeSet<IpAddr>,
+    /// How many policies there are.
+    policies: u32,
+    /// What was noticed in the files, in words.
+    notices: Vec<String>,
 }
 
 /// A compiled snapshot, checked.
@@ -112,7 +113,7 @@ impl Compiled {
         enforcement: Enforcement,
     ) -> Result<(Vec<u8>, Vec<Notice>), Refusals> {
         let Loaded { snapshot, notices } = Snapshot::parse(sources)?;
-        let settings = Settings { enforcement, host_addresses: Vec::new() };
+        let settings = Settings { enforcement, ..Settings::default() };
         let table = compile(&snapshot, settings, 0);
         let mut about = Writer::default();
         about.byte(match enforcement {
@@ -121,6 +122,9 @@ impl Compiled {
             Enforcement::Never => 2,
         });
         about.list(&compile::api_servers(&snapshot), |out, address| out.address(*address));
+        about.number(u32::try_from(snapshot.policies.len()).unwrap_or(u32::MAX));
+        let said: Vec<String> = notices.iter().map(ToString::to_string).collect();
+        about.list(&said, |out, notice| out.text(notice));
         let mut files = Writer::default();
         files.list(sources, |out, (name, text)| {
             out.raw(name.as_bytes());
@@ -151,20 +155,33 @@ impl Compiled {
         })
     }
 
-    /// The files it was made of, as they were read.
+    /// How many policies it holds.
+    pub fn policies(&self) -> usize {
+        usize::try_from(self.about.policies).unwrap_or(usize::MAX)
+    }
+
+    /// What was noticed in its files, in words.
+    pub fn notices(&self) -> &[String] {
+        &self.about.notices
+    }
+
+    /// The files it was made of: names and texts.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The snapshot of the files it was made of.
     ///
     /// # Errors
     /// They are refused; a file that this version wrote is not.
     pub fn snapshot(&self) -> Result<Loaded, Refusals> {
-        let sources: Vec<(&str, &str)> =
-            self.sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        Snapshot::parse(&sources)
+        Snapshot::parse(&self.sources().collect::<Vec<_>>())
     }
 
     /// Whether its table is that of these settings; otherwise [`Compiled::table`] compiles its files again.
     pub fn is_made_for(&self, settings: &Settings) -> bool {
         let serves = settings.host_addresses.iter().any(|own| self.about.api.contains(own));
-        self.about.enforcement == settings.enforcement && !serves
+        self.about.enforcement == settings.enforcement && !settings.audit && !serves
     }
 
     /// The table under these settings.
@@ -197,8 +214,10 @@ fn read_about(bytes: &[u8]) -> Read<About> {
         _ => return Err(from.nonsense("an enforcement mode")),
     };
     let api = from.list(Reader::address)?.into_iter().collect();
+    let policies = from.number()?;
+    let notices = from.list(|from| from.text().map(str::to_owned))?;
     from.finish()?;
-    Ok(About { enforcement, api })
+    Ok(About { enforcement, api, policies, notices })
 }
 
 fn read_sources(bytes: &[u8]) -> Read<Vec<(String, String)>> {
@@ -213,8 +232,40 @@ fn read_sources(bytes: &[u8]) -> Read<Vec<(String, String)>> {
     Ok(sources)
 }
 
+/// A file whose header is right for whatever content: for fuzzers and tests, which must get past it.
+///
+/// `content` is two lengths (32 bits, little endian), then the sections: the first two as long as said (or as long as there
+/// is something), the third one the rest.
+pub fn framed(content: &[u8]) -> Vec<u8> {
+    let (lengths, mut rest) = content.split_at_checked(8).unwrap_or((&[0; 8], content));
+    let mut sections: [Vec<u8>; SECTIONS.len()] = Default::default();
+    for (section, length) in sections.iter_mut().zip(lengths.chunks_exact(4)) {
+        let length = length.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let (own, after) = rest.split_at(length.min(rest.len()));
+        (*section, rest) = (own.to_vec(), after);
+    }
+    let [_, _, table] = &mut sections;
+    *table = rest.to_vec();
+    frame(&sections)
+}
+
+/// The content of a file, as [`framed`] takes it.
+///
+/// # Errors
+/// Its header, its length or a checksum is wrong.
+pub fn content(file: &[u8]) -> Result<Vec<u8>, CompiledError> {
+    let sections = sections(file)?;
+    let mut content = Vec::new();
+    for section in sections.iter().take(2) {
+        content.extend(u32::try_from(section.len()).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    sections.iter().for_each(|section| content.extend(*section));
+    Ok(content)
+}
+
 /// Puts sections into a file.
-pub(crate) fn frame(sections: &[Vec<u8>; SECTIONS.len()]) -> Vec<u8> {
+fn frame(sections: &[Vec<u8>; SECTIONS.len()]) -> Vec<u8> {
     let mut file = MAGIC.to_vec();
     file.extend(VERSION.to_le_bytes());
     file.extend(u32::try_from(SECTIONS.len()).unwrap_or(u32::MAX).to_le_bytes());

@@ -374,6 +374,7 @@ fn write_endpoint(out: &mut Writer, endpoint: &Endpoint, sides: &Sides) {
         out.number(u32::from(port.port));
         out.byte(port.protocol.0);
     });
+    out.byte(u8::from(endpoint.audited));
     out.number(sides.egress);
     out.number(sides.ingress);
 }
@@ -393,6 +394,7 @@ fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
             let name = from.optional(|from| from.text().map(str::to_owned))?;
             Ok(ContainerPort { name, port: from.port()?, protocol: Protocol(from.byte()?) })
         })?;
+        let audited = from.truth()?;
         let egress = from.place(table.sides.len())?;
         let ingress = from.place(table.sides.len())?;
         let new = addresses.iter().all(|address| table.by_address.of(*address).is_none())
@@ -411,6 +413,7 @@ fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
             egress_enforced,
             node,
             ports,
+            audited,
         });
         if let Some(sides) = table.sides_of.get_mut(index.position()) {
             *sides = Sides { egress, ingress };

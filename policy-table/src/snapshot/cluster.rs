@@ -13,6 +13,9 @@ use super::reader::{Field, Read};
 use super::source::Source;
 use crate::rule::Protocol;
 
+/// The annotation of a pod whose policy is only tried: `enabled` or `disabled`.
+const AUDIT_MODE: &str = "blastdoor.io/policy-audit-mode";
+
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -43,6 +46,8 @@ pub struct Pod {
     pub ports: Vec<ContainerPort>,
     /// Whether it takes traffic of services. A pod of which nothing is said does.
     pub ready: bool,
+    /// Whether its policy is only tried (audit mode).
+    pub audited: bool,
     /// Where it was written.
     pub place: Place,
 }
@@ -233,6 +238,20 @@ pub(super) fn namespace(into: &mut Source, field: &Field<'_>) -> Read<()> {
     Ok(())
 }
 
+/// Whether an object's annotation puts it into audit mode.
+fn audited(field: &Field<'_>) -> Read<bool> {
+    let Some(mode) = below(field, &["metadata", "annotations", AUDIT_MODE]) else {
+        return Ok(false);
+    };
+    match mode.string()? {
+        "enabled" => Ok(true),
+        "disabled" => Ok(false),
+        other => {
+            Err(mode.refuse(format!("{other:?} is no audit mode"), "write enabled or disabled"))
+        }
+    }
+}
+
 pub(super) fn pod(into: &mut Source, field: &Field<'_>) -> Read<()> {
     let (namespace, name) = names(field)?;
     into.name(field, "Pod", &namespace, &name);
@@ -282,6 +301,7 @@ pub(super) fn pod(into: &mut Source, field: &Field<'_>) -> Read<()> {
         node: text_at(field, &["spec", "nodeName"])?,
         ports,
         ready,
+        audited: audited(field)?,
         place: Place { file: field.object.file.clone(), line: field.node.line },
         namespace,
         name,

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use policy_table::oracle::{Answer, Learned, Oracle, Question};
 use policy_table::{
-    Access, Direction, DnsVerdict, Enforcement, Flow, HttpRequest, HttpScratch, HttpVerdict,
-    Identities, Names, Peer, Protocol, Settings, Snapshot, Table,
+    Access, Direction, DnsVerdict, Enforcement, Flow, Grounds, HttpRequest, HttpScratch,
+    HttpVerdict, Identities, Names, Peer, Protocol, Settings, Snapshot, Table,
 };
 
 /// The node's own address.
@@ -69,8 +69,11 @@ impl Lab {
             Ok(loaded) => loaded.snapshot,
             Err(refusals) => panic!("refused: {refusals}"),
         };
-        let settings =
-            Settings { enforcement, host_addresses: vec![HOST.parse().expect("an address")] };
+        let settings = Settings {
+            enforcement,
+            host_addresses: vec![HOST.parse().expect("an address")],
+            audit: false,
+        };
         let legs = legs(&snapshot, &settings);
         Self { snapshot, settings, legs, learned: Vec::new() }
     }
@@ -150,12 +153,27 @@ impl Lab {
         let expected = self.oracle_says(&question, asked);
         for (leg, table) in &self.legs {
             assert_eq!(
-                self.table_says(table, &question, asked),
+                self.table_says(table, &question, asked).trim_start_matches("audited "),
                 expected,
                 "the {leg} table and the oracle differ: {from} -> {to} {protocol}/{dst_port}"
             );
         }
         expected
+    }
+
+    /// What becomes of it where policies are only tried: what the oracle says, `audited` before what passes nevertheless.
+    pub(crate) fn tried(&self, from: &str, to: &str, dst_port: u16, path: &str) -> &'static str {
+        let asked = Asked::Request("GET", path, "", &[]);
+        let (protocol, expected) =
+            (Protocol::TCP, self.asked(from, to, Protocol::TCP, dst_port, asked));
+        let question = Question {
+            source: self.address(from),
+            destination: self.address(to),
+            protocol,
+            dst_port,
+        };
+        let said = self.legs.first().map(|(_, table)| self.table_says(table, &question, asked));
+        said.unwrap_or(expected)
     }
 
     fn oracle_says(&self, question: &Question, asked: Asked<'_>) -> &'static str {
@@ -199,6 +217,9 @@ impl Lab {
             }
         }
         match (table.judge_named(&flow, &names), asked) {
+            (Access::Allow(Grounds { audited: Some(denial), .. }), _) => {
+                audited(denial.direction, denial.explicit)
+            }
             (Access::Allow(_), _) => "ok",
             (Access::Deny(denial), _) => denied(denial.direction, denial.explicit),
             (Access::Inspect(access), Asked::Request(method, path, host, headers)) => {
@@ -207,13 +228,21 @@ impl Lab {
                 };
                 let request = HttpRequest { method, path, host, headers: &each };
                 match table.judge_http(&access, &request, &mut HttpScratch::default()) {
+                    HttpVerdict::Allow { audited: Some((Direction::Egress, _)), .. } => {
+                        "audited 403 egress"
+                    }
+                    HttpVerdict::Allow { audited: Some((Direction::Ingress, _)), .. } => {
+                        "audited 403 ingress"
+                    }
                     HttpVerdict::Allow { .. } => "200",
                     HttpVerdict::Deny { direction, .. } => refused(direction),
                 }
             }
-            (Access::Resolve(access), Asked::Query(name)) => {
-                answered(matches!(table.judge_dns(&access, name), DnsVerdict::Allow(_)))
-            }
+            (Access::Resolve(access), Asked::Query(name)) => match table.judge_dns(&access, name) {
+                DnsVerdict::Allow(_) => "answered",
+                DnsVerdict::Audit(_) => "audited refused",
+                DnsVerdict::Deny(_) => "refused",
+            },
             (Access::Inspect(_), Asked::Query(_)) => "inspected",
             (Access::Resolve(_), Asked::Request(..)) => "resolved",
         }
@@ -230,6 +259,15 @@ fn denied(direction: Direction, explicit: bool) -> &'static str {
         (Direction::Ingress, true) => "181 ingress",
         (Direction::Egress, false) => "133 egress",
         (Direction::Egress, true) => "181 egress",
+    }
+}
+
+fn audited(direction: Direction, explicit: bool) -> &'static str {
+    match (direction, explicit) {
+        (Direction::Ingress, false) => "audited 133 ingress",
+        (Direction::Ingress, true) => "audited 181 ingress",
+        (Direction::Egress, false) => "audited 133 egress",
+        (Direction::Egress, true) => "audited 181 egress",
     }
 }
 

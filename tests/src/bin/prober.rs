@@ -8,14 +8,17 @@
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::json;
 use tests::probe::{Attempt, Means};
+use tests::sctp::Sctp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
@@ -32,6 +35,9 @@ struct Options {
     /// UDP ports on which every datagram is sent back
     #[arg(long, value_delimiter = ',')]
     udp: Vec<u16>,
+    /// SCTP ports on which every INIT is acknowledged
+    #[arg(long, value_delimiter = ',')]
+    sctp: Vec<u16>,
 }
 
 fn main() -> Result<()> {
@@ -61,6 +67,8 @@ async fn serve(options: Options) -> Result<()> {
             }
         });
     }
+    let (acknowledged, _) = broadcast::channel(1024);
+    let sctp = Rc::new(Sctp::open(options.sctp, acknowledged.clone())?);
     say(&json!({"ready": true}))?;
     let (batches, mut arriving) = mpsc::unbounded_channel();
     std::thread::Builder::new().spawn(move || {
@@ -77,7 +85,7 @@ async fn serve(options: Options) -> Result<()> {
         let attempts: Vec<Attempt> =
             serde_json::from_str(&line).with_context(|| format!("not a batch: {line}"))?;
         for attempt in attempts {
-            running.spawn_local(make(attempt));
+            running.spawn_local(make(attempt, Rc::clone(&sctp), acknowledged.subscribe()));
         }
     }
     Ok(())
@@ -106,11 +114,12 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// Makes an attempt and says what came of it.
-async fn make(attempt: Attempt) {
+async fn make(attempt: Attempt, sctp: Rc<Sctp>, acknowledged: broadcast::Receiver<u16>) {
     let id = attempt.id;
     let said = match attempt.means {
         Means::Tcp { port } => knock(id, attempt.address, port).await,
         Means::Udp { port } => udp(id, attempt.address, port).await,
+        Means::Sctp { port } => associate(id, attempt.address, port, &sctp, acknowledged).await,
         Means::Ping => ping(attempt.address).await,
         Means::Http { port, request } => http(id, attempt.address, port, &request).await,
     };
@@ -119,8 +128,8 @@ async fn make(attempt: Attempt) {
 }
 
 /// Tells where an attempt begins, so that it can be recognised among the dataplane's events.
-fn begins(id: usize, own: SocketAddr) -> Result<()> {
-    say(&json!({"id": id, "from_port": own.port()}))
+fn begins(id: usize, own: u16) -> Result<()> {
+    say(&json!({"id": id, "from_port": own}))
 }
 
 fn any_like(address: IpAddr) -> SocketAddr {
@@ -133,7 +142,7 @@ fn any_like(address: IpAddr) -> SocketAddr {
 async fn tcp(id: usize, address: IpAddr, port: u16) -> Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(any_like(address))?;
-    begins(id, socket.local_addr()?)?;
+    begins(id, socket.local_addr()?.port())?;
     Ok(socket.connect((address, port).into()).await?)
 }
 
@@ -151,13 +160,35 @@ async fn knock(id: usize, address: IpAddr, port: u16) -> Result<String> {
 
 async fn udp(id: usize, address: IpAddr, port: u16) -> Result<String> {
     let socket = UdpSocket::bind(any_like(address)).await?;
-    begins(id, socket.local_addr()?)?;
+    begins(id, socket.local_addr()?.port())?;
     socket.connect((address, port)).await?;
     let mut buffer = [0; 64];
     loop {
         socket.send(b"probe").await?;
         if let Ok(received) = tokio::time::timeout(SEND_AGAIN, socket.recv(&mut buffer)).await {
             received?;
+            return Ok("ok".to_owned());
+        }
+    }
+}
+
+async fn associate(
+    id: usize,
+    address: IpAddr,
+    port: u16,
+    sctp: &Sctp,
+    mut acknowledged: broadcast::Receiver<u16>,
+) -> Result<String> {
+    let own = sctp.port();
+    begins(id, own)?;
+    loop {
+        sctp.init(own, address, port)?;
+        let ours = async {
+            while acknowledged.recv().await? != own {}
+            Ok::<(), RecvError>(())
+        };
+        if let Ok(heard) = tokio::time::timeout(SEND_AGAIN, ours).await {
+            heard?;
             return Ok("ok".to_owned());
         }
     }

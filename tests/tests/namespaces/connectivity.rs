@@ -149,7 +149,7 @@ impl Rig {
             } else {
                 lab.command(&party, &program)
             };
-            command.args(["--tcp", "80,81,443,8080", "--udp", "80,81"]);
+            command.args(["--tcp", "80,81,443,8080", "--udp", "80,81", "--sctp", "80,81"]);
             probers.insert(party.clone(), Prober::start(command, &party, sender.clone())?);
         }
         let rig = Self { cluster, addresses, node, said, probers, observer, daemon, lab };
@@ -271,6 +271,7 @@ impl Watch {
         let (protocol, port) = match means {
             Means::Tcp { port } | Means::Http { port, .. } => ("TCP", *port),
             Means::Udp { port } => ("UDP", *port),
+            Means::Sctp { port } => ("SCTP", *port),
             Means::Ping => ("ICMPv4", 0),
         };
         let (id, probe, port) = (self.attempts.len(), probe.clone(), u64::from(port));
@@ -305,7 +306,7 @@ impl Watch {
         if flow["verdict"] != "DROPPED" {
             return;
         }
-        let known = ["TCP", "UDP", "ICMPv4"];
+        let known = ["TCP", "UDP", "SCTP", "ICMPv4"];
         let Some(protocol) = known.into_iter().find(|name| !flow["l4"][name].is_null()) else {
             return;
         };

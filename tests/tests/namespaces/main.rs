@@ -11,11 +11,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod churn;
 mod connectivity;
 mod crash;
 mod differential;
 mod fragments;
 mod internet;
+mod legitimate;
 mod lifecycle;
 mod load;
 mod names;
@@ -76,6 +78,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         story::cases(),
         reload::cases(),
+        churn::cases(),
         operate::cases(),
         tools::cases(),
         connectivity::cases(),
@@ -87,6 +90,7 @@ fn cases() -> Vec<Case> {
         slow::cases(),
         load::cases(),
         differential::cases(),
+        legitimate::cases(),
     ]
     .into_iter()
     .flatten()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::client::curl;
+use tests::daemon::Daemon;
 use tests::lab::Lab;
 use tests::program;
 use tests::star_wars::{self, Policy};
@@ -26,17 +27,18 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new("reload::a_revoked_connection_falls_silent", revoked),
         Case::new("reload::a_bad_snapshot_keeps_the_old_policy", bad_snapshot),
+        Case::new("reload::a_compiled_snapshot_is_enforced_and_a_damaged_one_is_not", compiled),
     ]
 }
 
 /// A running `steady`, writing its answers into a file.
-struct Steady {
+pub(crate) struct Steady {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Steady {
-    fn start(lab: &Lab, pod: &str, server: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, pod: &str, server: &str) -> Result<Self> {
         Self::start_with(lab, pod, server, &[])
     }
 
@@ -60,7 +62,7 @@ impl Steady {
     }
 
     /// Waits for three more answers, all of them 200, over the connection it began with.
-    fn expect_answers(&self) -> Result<()> {
+    pub(crate) fn expect_answers(&self) -> Result<()> {
         let before = self.lines()?.len();
         program::wait_for("three more answers", SOON, || {
             let lines = self.lines()?;
@@ -72,7 +74,7 @@ impl Steady {
     }
 
     /// Waits until it says that its connection is dead, and returns its words.
-    fn expect_broken(&self) -> Result<String> {
+    pub(crate) fn expect_broken(&self) -> Result<String> {
         program::wait_for("the connection's end", SOON + SOON, || {
             Ok(self.lines()?.into_iter().find(|line| line.starts_with("broken")))
         })
@@ -171,6 +173,54 @@ fn bad_snapshot() -> Result<()> {
     }
     daemon.reload(|| lab.put("policy.yaml", &good))?;
     expect_denied(&lab)?;
+    daemon.stop()?;
+    lab.down()
+}
+
+/// `policy compile` makes what a daemon loads; one that is damaged on its way is refused, and the one before stays.
+fn compiled() -> Result<()> {
+    let manifests = own_manifests();
+    let (lab, daemon) = star_wars_lab(&manifests, 1)?;
+    daemon.stop()?;
+    let file = lab.state().join("policy.blastdoor");
+    let compile = || {
+        let mut command = std::process::Command::new(lab.blastdoor());
+        command.args(["policy", "compile"]).arg(lab.state().join("snapshot"));
+        program::run_well(command.arg("-o").arg(&file)).map(drop)
+    };
+    compile()?;
+    let config = fs::read_to_string(lab.state().join("config.toml"))?;
+    let own = config.lines().map(|line| match line.starts_with("snapshot") {
+        true => format!("snapshot = {:?}", file.display().to_string()),
+        false => line.to_owned(),
+    });
+    let place = lab.state().join("compiled.toml");
+    fs::write(&place, own.collect::<Vec<_>>().join("\n"))?;
+    let daemon = Daemon::start_with(&lab, &place)?;
+    let reply = curl(&lab, "xwing", 3, &["-XPOST", "10.96.77.1/v1/request-landing"])?;
+    ensure!(reply.status() == Some(200), "without a policy everyone lands: {reply:?}");
+
+    lab.put("policy.yaml", &fs::read_to_string(manifests.join("sw_l3_l4_l7_policy.yaml"))?)?;
+    daemon.reload(compile)?;
+    expect_denied(&lab)?;
+    let epoch = daemon.epoch()?;
+    let good = fs::read(&file)?;
+    for (damage, said) in [
+        (good.get(..good.len() / 2).unwrap_or_default().to_vec(), "truncated"),
+        (good.iter().rev().copied().collect(), "not a compiled snapshot"),
+        ([good.clone(), vec![0]].concat(), "bytes long and not"),
+    ] {
+        let beside = lab.state().join("damaged");
+        fs::write(&beside, damage)?;
+        fs::rename(&beside, &file)?;
+        program::wait_for("the refusal in the status", SOON, || {
+            let refused = daemon.status()?.policy.refused.join("\n");
+            Ok((refused.contains("policy.blastdoor") && refused.contains(said)).then_some(()))
+        })
+        .with_context(|| format!("{said}: {}", daemon.log_text()))?;
+        ensure!(daemon.epoch()? == epoch, "a damaged snapshot came into force");
+        expect_denied(&lab)?;
+    }
     daemon.stop()?;
     lab.down()
 }

@@ -94,10 +94,12 @@ impl Plot<'_> {
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(78)
-            .build_cartesian_2d(x, y)?;
+            .build_cartesian_2d(x.clone(), y.clone())?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .x_labels(labels(&x, self.x.1))
+            .y_labels(labels(&y, self.y.1))
             .x_desc(self.x.0)
             .y_desc(self.y.0)
             .x_label_formatter(&|&place| self.x.1.label(place))
@@ -134,8 +136,14 @@ fn range(places: impl Iterator<Item = f64> + Clone, axis: Axis) -> std::ops::Ran
     let least = places.clone().fold(f64::INFINITY, f64::min);
     let largest = places.fold(f64::NEG_INFINITY, f64::max);
     let from = if axis == Axis::Logarithmic { least.floor() } else { least.min(0.0) };
-    let to = if axis == Axis::Logarithmic { largest.ceil() } else { largest * 1.05 };
+    let to = if axis == Axis::Linear { largest * 1.05 } else { largest.ceil() };
     if to - from > f64::EPSILON { from..to } else { from..from + 1.0 }
+}
+
+/// How many labels an axis has: one for each power of ten, where it goes by those.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few powers of ten")]
+fn labels(range: &std::ops::Range<f64>, axis: Axis) -> usize {
+    if axis == Axis::Linear { 11 } else { (range.end - range.start).ceil() as usize + 1 }
 }
 
 #[cfg(test)]

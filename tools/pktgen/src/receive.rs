@@ -31,6 +31,8 @@ pub struct Receiver<'a> {
     pub meter: Meter,
     /// When the first and the last packet of the run came.
     pub arrivals: Option<(u64, u64)>,
+    /// When the first and the last packet of any kind came.
+    pub any_arrivals: Option<(u64, u64)>,
     batch: VecDeque<Frame>,
     addresses: Addresses,
     oversized: u64,
@@ -83,7 +85,16 @@ impl<'a> Receiver<'a> {
     pub fn new(link: &'a mut Link, meter: Meter, addresses: Addresses) -> Result<Self, LinkError> {
         let baseline = Baseline::of(link)?;
         let batch = VecDeque::with_capacity(BATCHES * BATCH);
-        Ok(Self { link, meter, arrivals: None, batch, addresses, oversized: 0, baseline })
+        Ok(Self {
+            link,
+            meter,
+            arrivals: None,
+            any_arrivals: None,
+            batch,
+            addresses,
+            oversized: 0,
+            baseline,
+        })
     }
 
     /// The link.
@@ -138,9 +149,11 @@ impl<'a> Receiver<'a> {
                 self.meter.count(tag, is_intact, len, now);
                 pool.give(frame);
             }
+            let until_now =
+                |before: Option<(u64, u64)>| (before.map_or(now, |(first, _)| first), now);
+            self.any_arrivals = Some(until_now(self.any_arrivals));
             if self.meter.received > received_before {
-                let first = self.arrivals.map_or(now, |(first, _)| first);
-                self.arrivals = Some((first, now));
+                self.arrivals = Some(until_now(self.arrivals));
             }
         }
         port.flush().map_err(|_gone| LinkError::NoInterface(place.clone()))?;

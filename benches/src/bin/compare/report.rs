@@ -66,10 +66,15 @@ impl Report<'_> {
 
     fn head(&self) -> String {
         let Effort { rounds, seconds } = self.effort;
+        let busy = if self.load.parse().is_ok_and(|load: f64| load > 0.5) {
+            "**Others used the machine during this run: absolute figures mean nothing, ratios are rough.**\n\n"
+        } else {
+            ""
+        };
         format!(
             "# Benchmarks
 
-Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, smallest and largest in brackets; the longest runs took
+{busy}Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, smallest and largest in brackets; the longest runs took
 {seconds} s each. Ratios are taken within a round, then their median. Repeat it on your machine: absolute figures do not travel.
 
 - Machine: {}.
@@ -97,8 +102,10 @@ Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, sm
         let mut text = String::from(
             "## Targets
 
-| # | measure | target | measured | |
-|---|---|---|---|---|
+\"Bare\" is what blastdoor without any policy reached against the same peer: the limit of carrying packets this way.
+
+| # | measure | target | measured | bare | |
+|---|---|---|---|---|---|
 ",
         );
         let checks = self.checks();
@@ -107,9 +114,10 @@ Written by `make bench`; do not edit. Medians of {rounds} interleaved rounds, sm
                 (Some(spread), Some(met)) => (show(spread), if met { "met" } else { "**missed**" }),
                 _ => ("–".to_owned(), "not measured"),
             };
+            let bare = check.bare.map_or_else(String::new, show);
             let Check { row, what, target, .. } = check;
             // Writing into a String cannot fail.
-            writeln!(text, "| {row} | {what} | {target} | {value} | {met} |").ok();
+            writeln!(text, "| {row} | {what} | {target} | {value} | {bare} | {met} |").ok();
         }
         let missed = checks.iter().filter(|check| check.is_met() == Some(false));
         let mut rows: Vec<u8> = missed.map(|check| check.row).collect();

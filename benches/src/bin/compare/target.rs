@@ -25,6 +25,8 @@ pub(crate) struct Check {
     pub(crate) target: String,
     /// What came out.
     pub(crate) value: Option<Spread>,
+    /// What blastdoor without any policy reached against the same peer: the limit of this way of carrying packets.
+    pub(crate) bare: Option<Spread>,
     bound: Bound,
 }
 
@@ -57,20 +59,21 @@ impl Row<'_> {
         other: &'static str,
     ) -> Self {
         let value = self.samples.ratio((mode, figure), (other, figure));
+        let bare = self.samples.ratio((BARE, figure), (other, figure)).filter(|_| other != BARE);
         let (sign, factor) = sign(bound);
-        self.push(format!("{sign} {factor} × {other}"), value, bound);
+        self.push(format!("{sign} {factor} × {other}"), value, bare, bound);
         self
     }
 
     /// A value of its own.
     fn value(mut self, words: &str, value: Option<Spread>, bound: Bound) -> Self {
         let (sign, limit) = sign(bound);
-        self.push(format!("{sign} {limit}{words}"), value, bound);
+        self.push(format!("{sign} {limit}{words}"), value, None, bound);
         self
     }
 
-    fn push(&mut self, target: String, value: Option<Spread>, bound: Bound) {
-        self.checks.push(Check { row: self.row, what: self.what, target, value, bound });
+    fn push(&mut self, target: String, value: Option<Spread>, bare: Option<Spread>, bound: Bound) {
+        self.checks.push(Check { row: self.row, what: self.what, target, value, bare, bound });
     }
 }
 

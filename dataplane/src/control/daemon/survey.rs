@@ -40,12 +40,14 @@ impl Daemon {
                 dropped: counters.dropped_in_all(),
                 waiting: reports.iter().map(|report| report.waiting as u64).sum(),
                 built: counters.built,
+                audited: counters.audited,
                 events_lost: counters.events_lost,
             },
             requests: RequestStatus {
                 allowed: counters.requests.allowed,
                 denied: counters.requests.denied,
                 refused: counters.requests.refused,
+                audited: counters.requests.audited,
             },
             drops: DropReason::ALL
                 .iter()

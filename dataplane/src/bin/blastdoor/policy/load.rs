@@ -9,31 +9,23 @@ use std::{
     process::ExitCode,
 };
 
-use policy_table::{Loaded, Refusal, Snapshot};
+use policy_table::{Directory, Loaded, Refusal, Snapshot, compiled::Compiled};
 
 use super::{
     super::{REFUSED, fail},
     remark::Remark,
 };
 
-/// What a file of a snapshot ends with.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-
 /// Reads all paths as one snapshot.
 pub(super) fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Refusal>> {
-    let refuse = |path: &Path, reason: String, advice: &str| {
-        vec![Refusal {
-            file: path.display().to_string(),
-            line: 0,
-            object: String::new(),
-            field: String::new(),
-            reason,
-            advice: advice.to_owned(),
-        }]
-    };
-    let unreadable = |path: &Path, error: &io::Error| {
-        refuse(path, format!("cannot be read: {error}"), "check the path and its permissions")
-    };
+    let sources = sources(paths)?;
+    let borrowed: Vec<(&str, &str)> =
+        sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    Snapshot::parse(&borrowed).map_err(|refusals| refusals.0)
+}
+
+/// The names and texts of all files; a compiled snapshot is the files it was made of.
+pub(super) fn sources(paths: &[PathBuf]) -> Result<Vec<(String, String)>, Vec<Refusal>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -43,11 +35,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Refusal>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
             let file = entry.map_err(|error| unreadable(path, &error))?.path();
-            let wanted =
-                file.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known));
-            let hidden =
-                file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if wanted && !hidden && file.is_file() {
+            if Directory::holds(&file) && file.is_file() {
                 found.push(file);
             }
         }
@@ -63,14 +51,38 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Refusal>> {
     let mut sources = Vec::new();
     for file in files {
         let same = file.canonicalize().map_err(|error| unreadable(&file, &error))?;
-        if seen.insert(same) {
-            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
-            sources.push((file.display().to_string(), text));
+        if !seen.insert(same) {
+            continue;
         }
+        let bytes = std::fs::read(&file).map_err(|error| unreadable(&file, &error))?;
+        if Compiled::begins(&bytes) {
+            let compiled =
+                Compiled::read(&bytes).map_err(|error| refuse(&file, error.to_string(), ""))?;
+            let own = compiled.sources().map(|(name, text)| (name.to_owned(), text.to_owned()));
+            sources.extend(own);
+            continue;
+        }
+        let text = String::from_utf8(bytes).map_err(|_not_utf8| {
+            refuse(&file, "is neither text nor a compiled snapshot".to_owned(), "")
+        })?;
+        sources.push((file.display().to_string(), text));
     }
-    let borrowed: Vec<(&str, &str)> =
-        sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    Snapshot::parse(&borrowed).map_err(|refusals| refusals.0)
+    Ok(sources)
+}
+
+fn refuse(path: &Path, reason: String, advice: &str) -> Vec<Refusal> {
+    vec![Refusal {
+        file: path.display().to_string(),
+        line: 0,
+        object: String::new(),
+        field: String::new(),
+        reason,
+        advice: advice.to_owned(),
+    }]
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Vec<Refusal> {
+    refuse(path, format!("cannot be read: {error}"), "check the path and its permissions")
 }
 
 /// Says on standard error why a snapshot is not taken.
