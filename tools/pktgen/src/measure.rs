@@ -78,11 +78,10 @@ impl Track {
             return Order::New;
         };
         if sequence > highest {
-            for passed in (highest + 1..=sequence).take(usize::try_from(WINDOW).unwrap_or(0)) {
-                self.clear(passed);
-            }
-            if sequence - highest > WINDOW {
+            if sequence - highest >= WINDOW {
                 self.seen.fill(0);
+            } else {
+                (highest + 1..=sequence).for_each(|passed| self.clear(passed));
             }
             self.highest = Some(sequence);
             self.mark(sequence);
@@ -248,6 +247,19 @@ mod tests {
         assert_eq!((track.stale, track.duplicates, track.reordered), (1, 0, 1));
         let far = self::track(&[3, 10 * WINDOW, 10 * WINDOW - 1, 10 * WINDOW - WINDOW + 1]);
         assert_eq!((far.reordered, far.duplicates, far.unique), (2, 0, 4));
+    }
+
+    #[test]
+    fn a_gap_as_long_as_the_window_leaves_nothing_remembered() {
+        for gap in [WINDOW - 1, WINDOW, WINDOW + 1, 10 * WINDOW] {
+            let before: Vec<u64> = (0..100).collect();
+            let mut track = track(&before);
+            track.note(99 + gap);
+            // Every number that the window still reaches and that did not come yet.
+            for number in (100 + gap).saturating_sub(WINDOW).max(100)..99 + gap {
+                assert_eq!(track.note(number), Order::Reordered, "{number} after a gap of {gap}");
+            }
+        }
     }
 
     #[test]
