@@ -14,8 +14,9 @@ use crate::rule::{
     RuleOrigin, ServiceChoice,
 };
 use crate::selector::{Selector, Test};
+use crate::side::IdentitySet;
 use crate::snapshot::{Severity, Snapshot};
-use crate::table::{IdentitySet, Table};
+use crate::table::Table;
 use crate::verdict::CauseKind;
 use roaring::RoaringBitmap;
 

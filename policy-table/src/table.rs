@@ -12,17 +12,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use ipnet::IpNet;
 use roaring::RoaringBitmap;
 
-use crate::http::{HttpRules, HttpScratch, holds};
+use crate::http::{HttpScratch, holds};
 use crate::identity::Identity;
 use crate::label::Labels;
 use crate::names::{NameIndex, Names};
+use crate::prefixes::Prefixes;
 use crate::rule::name::NamePattern;
 use crate::rule::{Direction, HttpRule, Protocol, RuleOrigin};
 use crate::shared::{Addresses, Chunks, Shards};
+use crate::side::{IdentitySet, Side, Slot, SlotClause};
 use crate::snapshot::ContainerPort;
 use crate::verdict::{
     Access, Cause, CauseKind, Denial, DnsAccess, DnsVerdict, EndpointIndex, Flow, Grounds,
@@ -110,146 +111,6 @@ pub struct ServicePort {
     pub backends: Vec<SocketAddr>,
 }
 
-/// A set of identities of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum IdentitySet {
-    None,
-    All,
-    /// The bitmap of this number.
-    These(u32),
-}
-
-impl IdentitySet {
-    pub(crate) fn is_all(self) -> bool {
-        self == Self::All
-    }
-}
-
-/// One endpoint's policy in one direction; endpoints under the same rules share it.
-#[derive(Debug)]
-pub(crate) struct Side {
-    pub(crate) enforced: bool,
-    pub(crate) maps: [PortMap; 6],
-    pub(crate) slots: Vec<Slot>,
-    /// The names that its rules allow, so that the others need not be learned.
-    pub(crate) names: IdentitySet,
-}
-
-/// A side that nobody has: what asks it is denied.
-impl Default for Side {
-    fn default() -> Self {
-        Self {
-            enforced: true,
-            maps: std::array::from_fn(|_| PortMap::Uniform(u32::MAX)),
-            slots: Vec::new(),
-            names: IdentitySet::None,
-        }
-    }
-}
-
-impl Side {
-    /// Calls `each` with every set that its slots refer to.
-    pub(crate) fn each_set(&self, mut each: impl FnMut(IdentitySet)) {
-        each(self.names);
-        for slot in &self.slots {
-            let sets = [slot.denied, slot.allowed, slot.inspected, slot.resolved];
-            sets.into_iter().for_each(&mut each);
-            slot.clauses.iter().for_each(|clause| each(clause.peers));
-            let http = slot.http.iter().flat_map(|http| &http.groups);
-            for group in http.chain(slot.dns.iter().flat_map(|dns| &dns.groups)) {
-                each(group.peers);
-                group.sources.iter().for_each(|(peers, _)| each(*peers));
-            }
-        }
-    }
-}
-
-/// Ports of one protocol to slots.
-#[derive(Debug, Clone)]
-pub(crate) enum PortMap {
-    /// The same for every port.
-    Uniform(u32),
-    /// By the port's two bytes.
-    Paged(Box<[Arc<[u32; 256]>; 256]>),
-}
-
-impl PortMap {
-    #[inline]
-    pub(crate) fn slot(&self, port: u16) -> Option<u32> {
-        match self {
-            Self::Uniform(slot) => Some(*slot),
-            Self::Paged(pages) => {
-                let [high, low] = port.to_be_bytes();
-                pages.get(usize::from(high))?.get(usize::from(low)).copied()
-            }
-        }
-    }
-}
-
-impl PortMap {
-    /// The slots, each from the port where it begins.
-    pub(crate) fn runs(&self) -> Vec<(u16, u32)> {
-        let mut runs: Vec<(u16, u32)> = Vec::new();
-        let ports = match self {
-            Self::Uniform(_) => 0..=0,
-            Self::Paged(_) => 0..=u16::MAX,
-        };
-        for port in ports {
-            let slot = self.slot(port).unwrap_or(u32::MAX);
-            if runs.last().is_none_or(|(_, last)| *last != slot) {
-                runs.push((port, slot));
-            }
-        }
-        runs
-    }
-}
-
-/// What holds on one port.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) denied: IdentitySet,
-    pub(crate) allowed: IdentitySet,
-    pub(crate) inspected: IdentitySet,
-    pub(crate) http: Option<PortHttp>,
-    /// With whom DNS is looked into.
-    pub(crate) resolved: IdentitySet,
-    pub(crate) dns: Option<PortDns>,
-    /// The clauses the sets were made of, most specific first, to say which one decided.
-    pub(crate) clauses: Vec<SlotClause>,
-}
-
-/// A clause as one slot sees it. Its rule is `None` for what policies imply (the host's access, default allow).
-#[derive(Debug, Clone)]
-pub(crate) struct SlotClause {
-    pub(crate) peers: IdentitySet,
-    pub(crate) kind: CauseKind,
-    pub(crate) matched: MatchType,
-    pub(crate) rule: Option<RuleId>,
-}
-
-/// The HTTP rules of a slot.
-#[derive(Debug)]
-pub(crate) struct PortHttp {
-    pub(crate) rules: Arc<HttpRules>,
-    /// For each of the rules, for whom it holds and who wrote it.
-    pub(crate) groups: Vec<RuleGroup>,
-}
-
-/// The DNS rules of a slot.
-#[derive(Debug)]
-pub(crate) struct PortDns {
-    pub(crate) names: Arc<NameIndex>,
-    /// For each of the names, for whom it holds and who wrote it.
-    pub(crate) groups: Vec<RuleGroup>,
-}
-
-/// Equal HTTP or DNS rules of one slot.
-#[derive(Debug)]
-pub(crate) struct RuleGroup {
-    pub(crate) peers: IdentitySet,
-    pub(crate) sources: Vec<(IdentitySet, RuleId)>,
-}
-
 /// An identity and what it stands for.
 #[derive(Clone, Debug)]
 pub struct IdentityRecord {
@@ -259,80 +120,6 @@ pub struct IdentityRecord {
     pub labels: Arc<Labels>,
     /// The prefix, for one that stands for addresses a policy names.
     pub prefix: Option<IpNet>,
-}
-
-/// Addresses to identities.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Prefixes {
-    pub(crate) exact: Addresses<Identity>,
-    pub(crate) levels: Arc<Levels>,
-    pub(crate) world_v4: Option<Identity>,
-    pub(crate) world_v6: Option<Identity>,
-}
-
-/// Prefixes to identities, longest first.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Levels {
-    /// By mask, longest first: IPv4 addresses masked by it.
-    v4: Vec<(u32, HashMap<u32, Identity>)>,
-    /// The same for IPv6.
-    v6: Vec<(u128, HashMap<u128, Identity>)>,
-}
-
-impl Levels {
-    /// Gives a prefix an identity, or takes it from it.
-    pub(crate) fn set(&mut self, prefix: IpNet, identity: Option<Identity>) {
-        match prefix {
-            IpNet::V4(net) => {
-                put(&mut self.v4, net.netmask().to_bits(), net.network().to_bits(), identity);
-            }
-            IpNet::V6(net) => {
-                put(&mut self.v6, net.netmask().to_bits(), net.network().to_bits(), identity);
-            }
-        }
-    }
-}
-
-fn put<B: Ord + std::hash::Hash>(
-    levels: &mut Vec<(B, HashMap<B, Identity>)>,
-    mask: B,
-    bits: B,
-    identity: Option<Identity>,
-) {
-    let place = levels.partition_point(|(own, _)| *own > mask);
-    if levels.get(place).is_none_or(|(own, _)| *own != mask) {
-        levels.insert(place, (mask, HashMap::new()));
-    }
-    let Some((_, level)) = levels.get_mut(place) else { return };
-    match identity {
-        Some(identity) => level.insert(bits, identity),
-        None => level.remove(&bits),
-    };
-    if level.is_empty() {
-        levels.remove(place);
-    }
-}
-
-impl Prefixes {
-    fn find(&self, address: IpAddr) -> Identity {
-        if let Some(identity) = self.exact.of(address) {
-            return identity;
-        }
-        let levels = &self.levels;
-        let (found, world) = match address {
-            IpAddr::V4(v4) => {
-                let bits = v4.to_bits();
-                let mut levels = levels.v4.iter();
-                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v4)
-            }
-            IpAddr::V6(v6) => {
-                let bits = v6.to_bits();
-                let mut levels = levels.v6.iter();
-                (levels.find_map(|(mask, level)| level.get(&(bits & mask))), self.world_v6)
-            }
-        };
-        found.copied().or(world).unwrap_or(Identity::WORLD)
-    }
 }
 
 /// Compiled policies: immutable, shared by `Arc`, asked by workers.

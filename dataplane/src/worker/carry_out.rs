@@ -11,11 +11,8 @@ use parser::{
 };
 
 use super::{
-    PortId, Worker, WorkerId,
-    clock::Tick,
-    handoff::Parcel,
-    judge::{Quoted, Verdict},
-    ports::Waiting,
+    PortId, Worker, WorkerId, clock::Tick, handoff::Parcel, judge::Verdict, ports::Waiting,
+    related::relate,
 };
 use crate::{
     drop_reason::DropReason,
@@ -351,34 +348,6 @@ pub(super) fn route(
         }
     }
     rewrite::decrement_hop_limit(bytes, headers)?;
-    Ok(())
-}
-
-/// Makes an ICMP error ready for its next link: what it quotes, and whom it goes to, as the quoted packet's sender knows them.
-fn relate(frame: &mut Frame, headers: &Headers, quoted: &Quoted) -> Result<(), DropReason> {
-    let Some(error) = headers.icmp_error() else { return Err(DropReason::UnrelatedIcmpError) };
-    let (is, wanted) = (error.quote.tuple, &quoted.tuple);
-    let mut headers = *headers;
-    cut_padding(frame, &headers);
-    let bytes = frame.bytes_mut();
-    let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
-    if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
-        let port = port(is.src_port, wanted.src_port);
-        rewrite::quoted_source(bytes, &mut headers, wanted.source, port)?;
-        rewrite::destination(bytes, &mut headers, wanted.source, None)?;
-    }
-    if (is.destination, is.dst_port) != (wanted.destination, wanted.dst_port) {
-        let port = port(is.dst_port, wanted.dst_port);
-        rewrite::quoted_destination(bytes, &mut headers, wanted.destination, port)?;
-        // A router on the way speaks for itself; the far end must be whom the sender spoke to.
-        if headers.source() == Some(is.destination) {
-            rewrite::source(bytes, &mut headers, wanted.destination, None)?;
-        }
-    }
-    if let Some(seq) = quoted.seq {
-        rewrite::quoted_seq(bytes, &mut headers, seq)?;
-    }
-    rewrite::decrement_hop_limit(bytes, &mut headers)?;
     Ok(())
 }
 

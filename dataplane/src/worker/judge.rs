@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use parser::{
     flow_key::FlowTuple,
     headers::{Headers, Transport},
-    icmp::{ErrorCause, IcmpError, IcmpMessage},
+    icmp::IcmpMessage,
     icmpv6::Icmpv6Message,
     network::Protocol,
-    tcp::{SeqNumber, TcpFlags},
+    tcp::TcpFlags,
 };
 use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Names, Peer, Table};
 
-use super::{PortId, Worker, WorkerId, clock::Tick, stream::side};
+use super::{PortId, Worker, WorkerId, clock::Tick, related::Quoted};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     drop_reason::DropReason,
@@ -79,15 +79,6 @@ pub enum Verdict {
     Refuse(DropReason, Answer),
     /// Drop it.
     Drop(DropReason),
-}
-
-/// A packet that an ICMP error quotes, as its sender sent it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quoted {
-    /// Its addresses and ports; the error goes to its source.
-    pub tuple: FlowTuple,
-    /// Its sequence number, where a stream translates numbers.
-    pub seq: Option<SeqNumber>,
 }
 
 /// Where a packet comes from and goes to, as far as policy is concerned.
@@ -542,59 +533,6 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// The verdict on an ICMP error: it belongs to the connection of the packet that it quotes (Cilium's RELATED), or to none.
-    ///
-    /// Whoever is not on the connection's far side may not speak of it (RFC 5927): a third pod that guesses the ports could slow or
-    /// cut it.
-    fn judge_icmp_error(
-        &mut self,
-        world: &World,
-        port: PortId,
-        headers: &Headers,
-        error: &IcmpError,
-    ) -> Verdict {
-        let quoted = error.quote.tuple;
-        let Some(found) = self.connections.find(&quoted) else {
-            // The quoted packet's sender receives the error; its connection is with the worker of one of the two ends.
-            let other = world
-                .route(quoted.source)
-                .and_then(|route| world.port(route.port))
-                .map(|view| view.home);
-            return match other.filter(|worker| *worker != self.id) {
-                Some(worker) => Verdict::HandOn { worker, settled: false },
-                None => Verdict::Drop(DropReason::UnrelatedIcmpError),
-            };
-        };
-        let Some(connection) = self.connections.connection(found.id) else {
-            return Verdict::Drop(DropReason::UnrelatedIcmpError);
-        };
-        let Judgement { source_port, destination_port, .. } = *connection.judgement;
-        let (to, far) = match found.direction {
-            Direction::Original => (source_port, destination_port),
-            Direction::Reply => (destination_port, source_port),
-        };
-        if port != far || headers.destination() != Some(quoted.source) {
-            return Verdict::Drop(DropReason::UnrelatedIcmpError);
-        }
-        let mut seq = None;
-        if let (Some(stream), Some(quoted_seq)) = (&mut connection.stream, error.quote.tcp_seq) {
-            // A number that no segment on its way can have is a guess (RFC 5927 §4.1).
-            let from = side(found.direction);
-            let Some(sent) = stream.quoted(from, quoted_seq) else {
-                return Verdict::Drop(DropReason::UnrelatedIcmpError);
-            };
-            if let ErrorCause::TooBig { mtu } = error.cause {
-                stream.too_big(mtu, quoted.source.is_ipv6());
-            }
-            seq = Some(sent);
-        }
-        let quoted = Quoted { tuple: connection.sent_as(found.direction), seq };
-        match forward(world, to, headers, &error.quote.tuple, error.quote.tuple) {
-            Verdict::Forward { port, .. } => Verdict::Relate { port, quoted },
-            refused => refused,
-        }
-    }
-
     /// Takes a connection out of the table.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         drop(self.connections.remove(id));
@@ -661,14 +599,6 @@ impl Connection {
     /// The opener's own address.
     fn opener(&self) -> IpAddr {
         self.service.as_deref().unwrap_or(&self.flow).source
-    }
-
-    /// The tuple that a packet of this direction has when its sender sends it.
-    fn sent_as(&self, direction: Direction) -> FlowTuple {
-        match direction {
-            Direction::Original => *self.service.as_deref().unwrap_or(&self.flow),
-            Direction::Reply => self.flow.reversed(),
-        }
     }
 
     /// Which port a packet of this direction leaves on and the tuple it has then.

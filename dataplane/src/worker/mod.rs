@@ -13,6 +13,7 @@ pub mod judge;
 mod linear;
 pub mod neighbour;
 pub mod ports;
+pub mod related;
 pub mod stream;
 pub mod wakeup;
 

@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use crate::shared::Chunks;
-use crate::table::IdentitySet;
+use crate::side::IdentitySet;
 
 /// Things under numbers that are given again when they are free.
 #[derive(Debug)]

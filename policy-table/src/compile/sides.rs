@@ -17,8 +17,9 @@ use crate::rule::{
     Clause, Direction, Effect, Entity, L7, Peer, PortProtocol, PortSpec, Ports, Rule,
 };
 use crate::shared::Chunks;
+use crate::side::{IdentitySet, PortMap, Side};
 use crate::snapshot::ContainerPort;
-use crate::table::{CLASSES, Enforcement, IdentitySet, PortMap, Side};
+use crate::table::{CLASSES, Enforcement};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 /// What makes two endpoints' sides the same: the direction, the rules, and the ports their names stand for.

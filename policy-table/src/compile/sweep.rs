@@ -15,7 +15,7 @@ use crate::names::NameIndex;
 use crate::rule::name::NamePattern;
 use crate::rule::{HttpRule, L7};
 use crate::shared::Chunks;
-use crate::table::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
+use crate::side::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 /// Everything that holds for a side, in the order it was written.

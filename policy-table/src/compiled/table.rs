@@ -14,11 +14,9 @@ use crate::names::NameIndex;
 use crate::rule::name::NamePattern;
 use crate::rule::pattern::Pattern;
 use crate::rule::{HeaderRule, HttpRule, PolicyKind, Protocol, RuleOrigin};
+use crate::side::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
 use crate::snapshot::ContainerPort;
-use crate::table::{
-    Endpoint, IdentityRecord, IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Service,
-    ServicePort, Side, Sides, Slot, SlotClause, Table,
-};
+use crate::table::{Endpoint, IdentityRecord, Service, ServicePort, Sides, Table};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 const KINDS: [PolicyKind; 3] =
