@@ -344,7 +344,7 @@ impl Stream {
     }
 
     /// The first released byte of our keeping that waits for the server's window: what follows must queue behind it.
-    fn first_unsent(&self) -> Option<u64> {
+    pub(super) fn first_unsent(&self) -> Option<u64> {
         self.kept
             .owned_from(self.unsent, 1)
             .map(|(start, _)| start)

@@ -227,8 +227,8 @@ impl Stream {
     /// Whether an answer of ours would stand right after `end`, the end of what the server has sent.
     fn answer_has_place(&self, end: u64) -> bool {
         // A server that is to be reset must have everything that was released to it.
-        let served =
-            !self.pending.is_some_and(|reply| reply.close) || self.up.una >= self.up.sent();
+        let served = !self.pending.is_some_and(|reply| reply.close)
+            || (self.first_unsent().is_none() && self.up.una >= self.up.sent());
         served
             && self.outstanding.is_empty()
             && self.responses.between_messages()

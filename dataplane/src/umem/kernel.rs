@@ -357,6 +357,10 @@ impl Sockets {
         let mut batch = [FrameDesc::default(); CHUNK];
         let target = self.share.as_ref().map_or(0, Share::chunks);
         while self.filled < target {
+            // Ports that came when there were few may have more than their share yet.
+            if self.filled >= share::SMALLEST && !pool.is_plentiful() {
+                return;
+            }
             let wanted = CHUNK.min(target - self.filled);
             let mut count = 0;
             for slot in batch.iter_mut().take(wanted) {

@@ -78,6 +78,12 @@ impl Pool {
         }
     }
 
+    /// Whether a quarter of all frames is free, here or in the reserve: of the half that is not for receiving into, the other
+    /// workers may have some.
+    pub fn is_plentiful(&self) -> bool {
+        self.free.len() + self.reserve.len() >= self.reserve.capacity() / 4
+    }
+
     /// Free frames here, without the reserve.
     pub fn free(&self) -> usize {
         self.free.len()
@@ -97,6 +103,21 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::umem::frame::Region;
+
+    #[test]
+    fn a_quarter_of_the_frames_is_plenty() {
+        let (_, frames) = Region::plain(8);
+        let mut pool = Pool::new(reserve(frames));
+        let taken: Vec<_> = std::iter::from_fn(|| pool.take()).take(6).collect();
+        assert!(pool.is_plentiful());
+        let last = pool.take().unwrap();
+        assert!(!pool.is_plentiful());
+        taken.into_iter().chain([last]).for_each(|frame| pool.give(frame));
+        assert!(pool.is_plentiful());
+        while let Some(frame) = pool.take() {
+            frame.into_index();
+        }
+    }
 
     #[test]
     fn a_packet_takes_the_chunks_it_needs_or_none() {

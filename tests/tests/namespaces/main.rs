@@ -17,6 +17,7 @@ mod crash;
 mod differential;
 mod fragments;
 mod internet;
+mod legitimate;
 mod lifecycle;
 mod load;
 mod names;
@@ -89,6 +90,7 @@ fn cases() -> Vec<Case> {
         slow::cases(),
         load::cases(),
         differential::cases(),
+        legitimate::cases(),
     ]
     .into_iter()
     .flatten()

@@ -16,7 +16,7 @@ import cases
 
 ALLOWED = ("GET", "HEAD", "POST", "PUT")
 # How long a first answer may take, and how long one may wait for another.
-FIRST, NEXT, AT_ONCE = 1.0, 0.12, 96
+FIRST, NEXT, AT_ONCE = 1.0, 0.12, 240
 
 
 async def say(address, raw):
