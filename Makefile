@@ -1,5 +1,5 @@
 # One verb, one intent. CI calls these and nothing of its own.
-.PHONY: help demo test bench lint fuzz setup
+.PHONY: help demo test bench lint fuzz asan setup
 
 help:
 	@echo 'make demo            Star Wars: installs what is missing, builds, plays, cleans up (root)'

@@ -367,14 +367,14 @@ fn write_endpoint(out: &mut Writer, endpoint: &Endpoint, sides: &Sides) {
     out.list(&endpoint.addresses, |out, address| out.address(*address));
     out.number(endpoint.identity.number());
     out.byte(u8::from(endpoint.ingress_enforced));
-    out.byte(u8::from(endpoint.egress_enforced));
+    // Audit mode is the second bit.
+    out.byte(u8::from(endpoint.egress_enforced) | u8::from(endpoint.audited) << 1);
     out.optional(endpoint.node.as_deref(), Writer::text);
     out.list(&endpoint.ports, |out, port| {
         out.optional(port.name.as_deref(), Writer::text);
         out.number(u32::from(port.port));
         out.byte(port.protocol.0);
     });
-    out.byte(u8::from(endpoint.audited));
     out.number(sides.egress);
     out.number(sides.ingress);
 }
@@ -388,13 +388,15 @@ fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
         let addresses = from.list(Reader::address)?;
         let identity = read_number(from)?;
         let labels = labels.get(&identity).map(Arc::clone).unwrap_or_default();
-        let (ingress_enforced, egress_enforced) = (from.truth()?, from.truth()?);
+        let ingress_enforced = from.truth()?;
+        let flags = from.byte()?;
+        from.check(flags < 4, "whether egress is enforced and audited")?;
+        let (egress_enforced, audited) = (flags & 1 != 0, flags & 2 != 0);
         let node = from.optional(|from| from.text().map(str::to_owned))?;
         let ports = from.list(|from| {
             let name = from.optional(|from| from.text().map(str::to_owned))?;
             Ok(ContainerPort { name, port: from.port()?, protocol: Protocol(from.byte()?) })
         })?;
-        let audited = from.truth()?;
         let egress = from.place(table.sides.len())?;
         let ingress = from.place(table.sides.len())?;
         let new = addresses.iter().all(|address| table.by_address.of(*address).is_none())

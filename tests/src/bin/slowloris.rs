@@ -74,7 +74,7 @@ fn answer(stream: &mut TcpStream, line: &[u8]) -> Option<String> {
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             // A full buffer or a reset shows when it is read next.
-            stream.write(line).ok();
+            stream.write_all(line).ok();
             None
         }
         Err(_) => Some("reset".to_owned()),
