@@ -52,10 +52,10 @@ const REFUSED_ON_PURPOSE: &[&str] = &[
     "heads: override b'X-HTTP-Method-Override: DELETE'",
     "heads: override b'X-HTTP-Method: DELETE'",
     "heads: override b'X-Method-Override: DELETE'",
-    "heads: override b'X-Original-URL: /deny/MARK'",
-    "heads: override b'X-Rewrite-URL: /deny/MARK'",
-    "heads: override b'X_Original_URL: /deny/MARK'",
-    "heads: override b'x-original-url:/deny/MARK'",
+    "heads: override b'X-Original-URL: /deny/MARKMARK'",
+    "heads: override b'X-Rewrite-URL: /deny/MARKMARK'",
+    "heads: override b'X_Original_URL: /deny/MARKMARK'",
+    "heads: override b'x-original-url:/deny/MARKMARK'",
     "heads: override b'X-HTTP-Method-Override : DELETE'",
 ];
 

@@ -65,7 +65,7 @@ async def run(servers, chosen):
 
     async def one(server, number, raw):
         async with gate:
-            return server, number, await say(servers[server], raw.replace(b"MARK", b"m%dx" % number))
+            return server, number, await say(servers[server], raw.replace(b"MARKMARK", b"m%06dx" % number))
 
     jobs = [one(server, number, case[2]) for number, case in enumerate(chosen) for server in servers]
     return await asyncio.gather(*jobs)
@@ -94,7 +94,7 @@ def main():
     lines = {name: [] for name in servers}
     for name, address in servers.items():
         deadline = time.monotonic() + 10
-        asyncio.run(say(address, b"GET /allow/m%dx HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % last))
+        asyncio.run(say(address, b"GET /allow/m%06dx HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % last))
         while not any(heard(line) == last for line in lines[name]):
             if time.monotonic() > deadline:
                 sys.exit(f"{name} did not note the last request")
