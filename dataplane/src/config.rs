@@ -405,6 +405,8 @@ mod tests {
         assert_eq!(format!("{:?}", shown.workers), format!("{:?}", bare.workers));
         assert_eq!((shown.state, shown.umem.frames), (bare.state, bare.umem.frames));
         assert_eq!(shown.enforcement, bare.enforcement);
+        assert_eq!(shown.policy_audit_mode, bare.policy_audit_mode);
+        assert_eq!(format!("{:?}", shown.dns), format!("{:?}", bare.dns));
     }
 
     #[test]
