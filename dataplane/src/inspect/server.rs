@@ -47,7 +47,9 @@ impl Stream {
         if self.phase == Phase::Closing && after > self.server_end_here() && after > start {
             return Err(StreamDrop::AfterClose);
         }
-        let known = after > start && after <= self.down.told;
+        // While we close, the server is not told what the client has: the client's own word counts too.
+        let has = self.down.told.max(self.down.splice.backward(self.down.una));
+        let known = after > start && after <= has;
         if known && !self.down.splice.is_identity() {
             let probe = !has_fin && segment.payload.len() <= 1 && after == self.down.told;
             if !probe {
