@@ -144,8 +144,9 @@ pub(crate) fn worker(
         hits: crossbeam::channel::unbounded().0,
     };
     let pool = Pool::new(Arc::clone(frames));
-    // One client opens them all.
+    // One client opens them all. None is followed (ADR 6): what that costs is not what forwarding costs.
     let budgets = Budgets {
+        shadows: 0,
         connections: CONNECTIONS,
         connections_per_endpoint: CONNECTIONS,
         ..Budgets::default()

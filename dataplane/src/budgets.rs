@@ -12,6 +12,9 @@ pub struct Budgets {
     pub connections: usize,
     /// Connections that one pod opened, or that were opened to it from outside. Default 131 072: a quarter.
     pub connections_per_endpoint: usize,
+    /// Connections without an HTTP rule that are followed, so that one which comes later judges them (ADR 6); about 1 KiB and a
+    /// quarter of a microsecond for each of their packets. Those beyond are reset by such a rule. Default 16 384; 0 follows none.
+    pub shadows: usize,
     /// Bytes that inspected streams hold: heads that are not complete, early segments, what a server has not acknowledged. Default
     /// 256 MiB. With more, the stream that holds the most, of some of whoever holds the most, is reset.
     pub stream_bytes: usize,
@@ -30,6 +33,7 @@ impl Default for Budgets {
         Self {
             connections: 524_288,
             connections_per_endpoint: 131_072,
+            shadows: 16_384,
             stream_bytes: 256 << 20,
             stream_bytes_per_endpoint: 64 << 20,
             icmp_errors_per_second: 1000,
@@ -56,6 +60,7 @@ impl Budgets {
             self.connections,
             "budgets.connections",
         )?;
+        within("budgets.shadows", self.shadows, 0, self.connections, "budgets.connections")?;
         within("budgets.stream_bytes", self.stream_bytes, 1 << 20, 1 << 36, "64 GiB")?;
         within(
             "budgets.stream_bytes_per_endpoint",

@@ -22,10 +22,6 @@ use crate::{
     worker::clock::{Tick, between},
 };
 
-/// Connections that may have a shadow, about 1 KiB each; the ones beyond are not followed, so an HTTP rule that comes later resets
-/// them.
-const SHADOWS: usize = 65_536;
-
 /// Entries that a packet without room may look at for one that can go.
 const EVICTION_PROBES: usize = 32;
 
@@ -182,9 +178,14 @@ impl Connections {
             .and_then(|slot| slot.connection.as_mut())
     }
 
+    /// Whether one more connection may have a shadow.
+    pub fn can_follow(&self) -> bool {
+        self.shadows < self.budgets.shadows
+    }
+
     /// Lets a connection have a shadow, if there is room for one.
     pub fn follow(&mut self, id: ConnectionId, shadow: Shadow) {
-        if self.shadows < SHADOWS
+        if self.can_follow()
             && let Some(connection) = self.connection(id)
             && connection.shadow.is_none()
         {

@@ -417,8 +417,9 @@ impl<P: Port> Worker<P> {
                     }
                     Access::Allow(_) | Access::Inspect(_) | Access::Deny(_) => {}
                 }
+                let follows = headers.tcp().is_some() && self.connections.can_follow();
                 let verdict = forward(world, port, headers, tuple, wanted);
-                if headers.tcp().is_some() { followed(verdict, found) } else { verdict }
+                if follows { followed(verdict, found) } else { verdict }
             }
             Err(full) => Verdict::Drop(full),
         }

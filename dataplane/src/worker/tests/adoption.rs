@@ -168,3 +168,16 @@ fn only_so_many_connections_are_followed() {
     talk.rig.worker.forget(found.id);
     assert_eq!(talk.rig.worker.connections.shadows(), 0, "its place is free again");
 }
+
+#[test]
+fn a_budget_of_none_follows_none() {
+    let mut rig = Rig::new(L4);
+    let budgets = crate::budgets::Budgets { shadows: 0, ..Default::default() };
+    rig.worker.connections = crate::connection::Connections::new(budgets);
+    rig.shake_hands();
+    assert_eq!(rig.worker.connections.shadows(), 0);
+    let mut talk = Talk { rig, client: 1001, server: 5001 };
+    talk.say(ALLOWED);
+    talk.answer(ANSWER);
+    talk.expect_reset(DENIED);
+}
