@@ -311,6 +311,7 @@ pub(crate) fn check(data: &[u8]) {
 fn play(stage: &Stage, data: &[u8]) {
     let mut script = Script { rest: data };
     let tight = Budgets {
+        shadows: 3,
         connections: 12,
         connections_per_endpoint: 6,
         stream_bytes: 6000,
