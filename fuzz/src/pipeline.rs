@@ -183,20 +183,22 @@ impl Port for Wire {
 
 /// What is made once: the memory, and the worlds of each policy.
 struct Stage {
+    /// Lives as long as the process; kept, so that LeakSanitizer sees that it is meant to.
+    _memory: &'static Region,
     reserve: Arc<ArrayQueue<Frame>>,
     worlds: [Arc<World>; 3],
 }
 
 impl Stage {
     fn new() -> Self {
-        let (_, frames) = Region::plain(FRAMES);
+        let (memory, frames) = Region::plain(FRAMES);
         let mut identities = Identities::default();
         let mut epoch = 0;
         let worlds = [L7, L4, ""].map(|policy| {
             epoch += 1;
             Arc::new(world(policy, epoch, &mut identities))
         });
-        Self { reserve: pool::reserve(frames), worlds }
+        Self { _memory: memory, reserve: pool::reserve(frames), worlds }
     }
 }
 

@@ -3,19 +3,24 @@
 //!
 //! `hashbrown` alone would key it by the addresses of the stack and of the program, which its own author calls better than nothing.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::OnceLock,
+};
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 
 /// Makes the hashers of one table.
 pub(super) type FlowHasher = SeedableRandomState;
 
-/// Hashers with a key of their own. The key lives as long as the process, as tables do: one for each worker.
+/// Half of every key; the other half is each table's own.
+static SHARED: OnceLock<SharedSeed> = OnceLock::new();
+
+/// Hashers with a key of their own.
 pub(super) fn seeded() -> FlowHasher {
     // The standard library's hasher is keyed by the system; the hash of nothing gives away nothing but random bits.
     let random = || RandomState::new().build_hasher().finish();
-    let shared = Box::leak(Box::new(SharedSeed::from_u64(random())));
-    SeedableRandomState::with_seed(random(), shared)
+    SeedableRandomState::with_seed(random(), SHARED.get_or_init(|| SharedSeed::from_u64(random())))
 }
 
 #[cfg(test)]
