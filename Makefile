@@ -35,7 +35,7 @@ bench:
 	@test "$$(id -u)" -eq 0 || { echo 'make bench: needs root for network namespaces and AF_XDP: sudo make bench' >&2; exit 1; }
 	@scripts/setup.sh bench
 	cargo build --release --quiet -p dataplane -p tests -p pktgen -p benches --bins
-	cargo bench --quiet -p benches --benches -- $(micro)
+	CRITERION_HOME="$$(realpath "$${CARGO_TARGET_DIR:-target}")/criterion" cargo bench --quiet -p benches --benches -- $(micro)
 	"$${CARGO_TARGET_DIR:-target}/release/compare" $(rounds)
 
 lint: setup

@@ -45,7 +45,11 @@ fn measure(policy: Policy, connections: usize, then: impl FnOnce(&mut Rig)) -> M
     let table = Connections::new(Budgets { connections, ..Budgets::default() });
     let room = held().saturating_sub(before);
     drop(table);
-    let mut rig = Rig::new(policy, crate::rig::BATCH);
+    // One client opens them all.
+    let room_for = connections + crate::rig::BATCH;
+    let budgets =
+        Budgets { connections: room_for, connections_per_endpoint: room_for, ..Budgets::default() };
+    let mut rig = Rig::with_budgets(policy, crate::rig::BATCH, budgets);
     rig.reserve(connections);
     let before = held();
     rig.open(policy, connections);

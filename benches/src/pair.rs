@@ -16,6 +16,7 @@ use std::{
 
 use crossbeam::queue::ArrayQueue;
 use dataplane::{
+    budgets::Budgets,
     umem::{Frame, Region, pool, port::FakePort},
     worker::{PortId, Worker, WorkerId, affinity::spawn_pinned, handoff::Inbox, wakeup::Rest},
     world::World,
@@ -89,7 +90,14 @@ impl Bench {
     #[expect(clippy::cast_precision_loss, reason = "packets of seconds")]
     fn run(self, rest: &Rest) -> f64 {
         let mut desk = Desk {
-            worker: worker(self.id, &self.world, &self.reserve, self.inboxes, rest),
+            worker: worker(
+                self.id,
+                &self.world,
+                &self.reserve,
+                self.inboxes,
+                rest,
+                Budgets::default(),
+            ),
             homes: self
                 .world
                 .ports()

@@ -37,8 +37,6 @@ pub const HTTP: u16 = 80;
 
 const FRAMES: u32 = 16 * 1024;
 const START: u32 = 1000;
-/// Room for connections.
-const CONNECTIONS: usize = 1 << 20;
 
 /// What is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +135,7 @@ pub(crate) fn worker(
     frames: &Arc<ArrayQueue<Frame>>,
     inboxes: Vec<Arc<Inbox>>,
     rest: &Rest,
+    budgets: Budgets,
 ) -> Worker<FakePort> {
     let reporting = Reporting {
         events: Arc::new(ArrayQueue::new(64)),
@@ -144,13 +143,6 @@ pub(crate) fn worker(
         hits: crossbeam::channel::unbounded().0,
     };
     let pool = Pool::new(Arc::clone(frames));
-    // One client opens them all. None is followed (ADR 6): what that costs is not what forwarding costs.
-    let budgets = Budgets {
-        shadows: 0,
-        connections: CONNECTIONS,
-        connections_per_endpoint: CONNECTIONS,
-        ..Budgets::default()
-    };
     let settings = worker::Settings { budgets, ..worker::Settings::default() };
     let mut worker = Worker::new(id, Clock::start(), pool, inboxes, reporting, settings);
     for (port, view) in world.ports() {
@@ -236,15 +228,21 @@ const CLIENT: u16 = 0;
 const SERVER: u16 = 1;
 
 impl Rig {
-    /// A rig with `connections` open ones.
+    /// A rig with `connections` open ones, and a daemon's default budgets.
     #[must_use]
     pub fn new(policy: Policy, connections: usize) -> Self {
+        Self::with_budgets(policy, connections, Budgets::default())
+    }
+
+    /// A rig with `connections` open ones, and other budgets.
+    #[must_use]
+    pub fn with_budgets(policy: Policy, connections: usize, budgets: Budgets) -> Self {
         let (_, frames) = Region::plain(FRAMES);
         let reserve = pool::reserve(frames);
         let stock = std::iter::from_fn(|| reserve.pop()).take(2 * BATCH).collect();
         let rest = Rest::new(Duration::ZERO).expect("a poll");
         let world = world(policy, 2, |_| WorkerId(0));
-        let worker = worker(WorkerId(0), &world, &reserve, vec![rest.inbox()], &rest);
+        let worker = worker(WorkerId(0), &world, &reserve, vec![rest.inbox()], &rest, budgets);
         let mut rig = Self {
             worker,
             stock,

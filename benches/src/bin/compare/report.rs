@@ -119,14 +119,22 @@ impl Report<'_> {
             // Writing into a String cannot fail.
             writeln!(text, "| {row} | {what} | {target} | {value} | {bare} | {met} |").ok();
         }
-        let missed = checks.iter().filter(|check| check.is_met() == Some(false));
-        let mut rows: Vec<u8> = missed.map(|check| check.row).collect();
+        let missed: Vec<&Check> =
+            checks.iter().filter(|check| check.is_met() == Some(false)).collect();
+        let mut rows: Vec<u8> = missed.iter().map(|check| check.row).collect();
         rows.dedup();
         if !rows.is_empty() {
             text.push_str("\nWhy some are missed, as far as it was found out:\n\n");
         }
         for row in rows {
-            let reason = reason::of(row).unwrap_or("not found out yet.");
+            let of_row = || missed.iter().filter(|check| check.row == row);
+            let reason = reason::of(row).unwrap_or_else(|| {
+                if of_row().all(|check| check.is_out_of_reach()) {
+                    "bare misses it as well: the way of the packets decides here, not the policy."
+                } else {
+                    "not found out yet."
+                }
+            });
             writeln!(text, "- {row}: {reason}").ok();
         }
         text.push('\n');
