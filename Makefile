@@ -26,7 +26,7 @@ test: setup
 BENCH ?= full
 ifeq ($(BENCH),quick)
 micro = --warm-up-time 0.1 --measurement-time 0.3 --sample-size 10
-rounds = --rounds 2 --seconds 1
+rounds = --rounds 3 --seconds 1
 else
 micro = --warm-up-time 0.5 --measurement-time 1.5 --sample-size 20
 rounds = --rounds 5 --seconds 3
