@@ -115,8 +115,10 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
+    /// Packets waiting for a neighbour's hardware address, or for the rest of a fragmented packet.
     pub waiting: usize,
+    /// The frames of these.
+    pub held: usize,
     /// Connections.
     pub connections: usize,
     /// Of these, inspected ones.
@@ -136,6 +138,8 @@ pub struct PortReport {
     pub received: u64,
     /// Packets sent.
     pub sent: u64,
+    /// Packets that the kernel could not give to its sockets.
+    pub missed: u64,
 }
 
 /// Who listens to flow events.
@@ -404,6 +408,7 @@ impl<P: Port> Worker<P> {
             ports: self.ports.report(),
             free: self.pool.free(),
             waiting: self.ports.waiting() + self.fragments.waiting(),
+            held: self.ports.held() + self.fragments.held(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),
