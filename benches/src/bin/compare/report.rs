@@ -192,7 +192,9 @@ impl Report<'_> {
             return Ok(text);
         }
         let mut drawn = Vec::new();
-        for (group, unit) in [("connection lookup", "connections"), ("verdict", "rules")] {
+        for (group, unit) in
+            [("connection lookup", "connections"), ("verdict", "rules"), ("snapshot", "rules")]
+        {
             let curves = self.curves(group);
             if curves.is_empty() {
                 continue;
