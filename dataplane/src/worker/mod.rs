@@ -48,7 +48,7 @@ use clock::{Clock, Tick};
 use handoff::{Inbox, Parcel};
 use judge::Verdict;
 use ports::Ports;
-use wakeup::Rest;
+use wakeup::{Rest, Woken};
 
 /// The number of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ const BATCH: usize = 64;
 /// Connections looked at for expiry in one turn.
 const EXPIRY_BUDGET: usize = 8;
 
-/// Connections looked at for expiry in one turn without work.
+/// Connections looked at for expiry after a sleep that nothing ended but time.
 const IDLE_EXPIRY_BUDGET: usize = 4096;
 
 /// What the control thread tells a worker.
@@ -253,10 +253,12 @@ impl<P: Port> Worker<P> {
             match self.turn() {
                 Progress::Worked => rest.busy(),
                 Progress::Idle => {
-                    let now = self.clock.read();
-                    self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
                     let deadline = self.deadlines.peek().map(|Reverse((tick, _))| *tick);
-                    rest.idle(now, deadline, || !commands.is_empty());
+                    match rest.idle(self.clock.read(), deadline, || !commands.is_empty()) {
+                        // Nobody waits for this worker now; while it spins, somebody may.
+                        Woken::ByTime => self.connections.expire(self.now, IDLE_EXPIRY_BUDGET),
+                        Woken::ByWork | Woken::Awake => {}
+                    }
                 }
             }
         }
