@@ -43,6 +43,11 @@ impl Fragments {
     pub(super) fn waiting(&self) -> usize {
         self.waiting.waiting()
     }
+
+    /// The frames of the fragments that wait.
+    pub(super) fn held(&self) -> usize {
+        self.waiting.buffers()
+    }
 }
 
 impl<P: Port> Worker<P> {

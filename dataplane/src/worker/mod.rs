@@ -20,6 +20,7 @@ pub mod wakeup;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -29,7 +30,7 @@ use crossbeam::{
     queue::ArrayQueue,
 };
 use parser::headers::Headers;
-use policy_table::HttpScratch;
+use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
     budgets::Budgets,
@@ -94,6 +95,13 @@ pub enum Command<P> {
     Report(Sender<Report>),
     /// Tell what rules did since this was last asked, or since the table is in use.
     Hits(Sender<Hits>),
+    /// Tell what DNS told the pods of these addresses, of those that the worker is the home of.
+    Learned {
+        /// The pods.
+        pods: Vec<IpAddr>,
+        /// Where to.
+        to: Sender<Vec<Learned>>,
+    },
     /// End.
     Stop,
 }
@@ -107,8 +115,10 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
+    /// Packets waiting for a neighbour's hardware address, or for the rest of a fragmented packet.
     pub waiting: usize,
+    /// The frames of these.
+    pub held: usize,
     /// Connections.
     pub connections: usize,
     /// Of these, inspected ones.
@@ -128,6 +138,8 @@ pub struct PortReport {
     pub received: u64,
     /// Packets sent.
     pub sent: u64,
+    /// Packets that the kernel could not give to its sockets.
+    pub missed: u64,
 }
 
 /// Who listens to flow events.
@@ -412,6 +424,9 @@ impl<P: Port> Worker<P> {
                 let hits = self.hits.turn(self.world.table.as_ref()).unwrap_or_else(none);
                 let _nobody = to.send(hits);
             }
+            Command::Learned { pods, to } => {
+                let _nobody = to.send(self.learned(&pods));
+            }
             Command::Stop => {}
         }
     }
@@ -438,6 +453,7 @@ impl<P: Port> Worker<P> {
             ports: self.ports.report(),
             free: self.pool.free(),
             waiting: self.ports.waiting() + self.fragments.waiting(),
+            held: self.ports.held() + self.fragments.held(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),

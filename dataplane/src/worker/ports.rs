@@ -206,6 +206,11 @@ impl<P: Port> Ports<P> {
         self.waiting.len()
     }
 
+    /// The frames of the packets that wait.
+    pub(super) fn held(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.frame.chunks()).sum()
+    }
+
     /// Takes out the packets that wait for a port.
     pub(super) fn forget_waiting(&mut self, port: PortId) -> Vec<Frame> {
         self.take_waiting(|waiting| waiting.port == port)
@@ -236,6 +241,7 @@ impl<P: Port> Ports<P> {
                 frames: slot.sockets.frames(),
                 received: slot.received,
                 sent: slot.sent,
+                missed: slot.sockets.missed(),
             };
             Some((PortId(u16::try_from(number).ok()?), report))
         };

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam::channel::bounded;
 use parser::ethernet::MacAddress;
+use policy_table::Direction;
 
 use super::{Daemon, WORKER_PATIENCE};
 use crate::{
@@ -76,13 +77,13 @@ impl Daemon {
         let mut frames = FrameStatus {
             total: self.umem.region().frames() as usize,
             free: self.reserve.len(),
-            held: self.hands.iter().map(|hand| hand.inbox.len()).sum(),
+            held: self.hands.iter().map(|hand| hand.inbox.held()).sum(),
             leaked: frame::leaked(),
             ..FrameStatus::default()
         };
         for report in reports {
             frames.free += report.free;
-            frames.held += report.waiting;
+            frames.held += report.held;
             for (_, port) in &report.ports {
                 frames.fill += port.frames.fill;
                 frames.rx += port.frames.rx;
@@ -121,6 +122,7 @@ impl Daemon {
                 mtu: port.interface.mtu as usize,
                 received: ours().map(|report| report.received).sum(),
                 sent: ours().map(|report| report.sent).sum(),
+                missed: ours().map(|report| report.missed).sum(),
             });
         }
         all
@@ -151,12 +153,16 @@ impl Daemon {
             .endpoints()
             .iter()
             .map(|endpoint| {
+                let index = table.endpoint_named(&endpoint.namespace, &endpoint.name);
+                let audited = |direction| index.is_some_and(|own| table.is_tried(own, direction));
                 let pod = format!("{}/{}", endpoint.namespace, endpoint.name);
                 let port = self.ports.iter().flatten().find(|port| port.pod.as_ref() == Some(&pod));
                 EndpointStatus {
                     identity: endpoint.identity.number(),
                     ingress_enforced: endpoint.ingress_enforced,
+                    ingress_audited: audited(Direction::Ingress),
                     egress_enforced: endpoint.egress_enforced,
+                    egress_audited: audited(Direction::Egress),
                     labels: endpoint.labels.iter().map(ToString::to_string).collect(),
                     addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
                     port: port.map(|port| port.interface.name.clone()),
