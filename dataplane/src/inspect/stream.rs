@@ -17,7 +17,7 @@ use core::ops::Range;
 use parser::tcp::{SeqNumber, TcpFlags};
 
 use super::{
-    Disposition, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
+    Disposition, Edit, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
     flow::{End, Flow},
     handshake::forward_syn,
     holes::Holes,
@@ -56,6 +56,11 @@ pub(super) struct Clock {
 
 impl Clock {
     const STOPPED: Self = Self { due: NO_TICK, tries: 0, duplicates: 0 };
+
+    /// Whether it does not run and has counted nothing.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.due == NO_TICK && self.tries == 0 && self.duplicates == 0
+    }
 
     /// Runs from now on, if it does not run already.
     pub(super) fn start(&mut self, now: Tick, limits: &Limits) {
@@ -221,6 +226,22 @@ impl Stream {
 
     /// Takes one segment of either side.
     pub fn segment<J: Judge, S: Sink>(
+        &mut self,
+        segment: &Segment<'_>,
+        now: Tick,
+        limits: &Limits,
+        judge: &mut J,
+        sink: &mut S,
+    ) -> Disposition {
+        if self.take_bare(segment, now) {
+            sink.forward(0..0, Edit::Unchanged);
+            return Disposition::Forwarded;
+        }
+        self.go_the_long_way(segment, now, limits, judge, sink)
+    }
+
+    /// Takes any segment.
+    pub(super) fn go_the_long_way<J: Judge, S: Sink>(
         &mut self,
         segment: &Segment<'_>,
         now: Tick,
