@@ -11,7 +11,9 @@ use hashbrown::{HashMap, HashSet};
 
 use super::index::{LabelIndex, SelectorIndex};
 use super::sets::Numbered;
-use crate::rule::{Clause, Direction, Peer, Peers, Policy, PolicyKind, Rule, RuleOrigin};
+use crate::rule::{
+    Clause, Direction, Peer, Peers, Policy, PolicyKind, PortSpec, Ports, Rule, RuleOrigin, Section,
+};
 use crate::selector::Selector;
 use crate::shared::Chunks;
 use crate::table::IdentityRecord;
@@ -24,11 +26,30 @@ pub(super) struct Numbering {
     rule: usize,
     ingress: Vec<RuleId>,
     egress: Vec<RuleId>,
+    /// The names of ports that it uses: every endpoint it selects asks for them.
+    ingress_names: Vec<String>,
+    egress_names: Vec<String>,
 }
 
 impl Numbering {
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.policy.rules.get(self.rule)
+    }
+
+    /// Whether it says something about a direction.
+    pub(super) fn speaks_of(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Ingress => !self.ingress.is_empty(),
+            Direction::Egress => !self.egress.is_empty(),
+        }
+    }
+
+    /// The names of ports that it uses in a direction, in lower case.
+    pub(super) fn port_names(&self, direction: Direction) -> &[String] {
+        match direction {
+            Direction::Ingress => &self.ingress_names,
+            Direction::Egress => &self.egress_names,
+        }
     }
 
     /// Whether its policy is only tried (audit mode).
@@ -113,6 +134,8 @@ impl Rules {
                 rule: place,
                 ingress: rule.ingress.clauses.iter().map(&mut number).collect(),
                 egress: rule.egress.clauses.iter().map(&mut number).collect(),
+                ingress_names: port_names(&rule.ingress),
+                egress_names: port_names(&rule.egress),
             };
             let own = self.next;
             self.next = self.next.saturating_add(1);
@@ -203,6 +226,19 @@ impl Rules {
             self.free.push(id);
         }
     }
+}
+
+/// The names of ports in a section, in lower case.
+fn port_names(section: &Section) -> Vec<String> {
+    let ports = section.clauses.iter().flat_map(|clause| match &clause.ports {
+        Ports::AnyOf(ports) => ports.as_slice(),
+        Ports::All | Ports::Nothing => &[],
+    });
+    let names = ports.filter_map(|port| match &port.port {
+        PortSpec::Named(name) => Some(name.to_ascii_lowercase()),
+        PortSpec::Every | PortSpec::Range(..) => None,
+    });
+    names.collect()
 }
 
 /// The distinct peers of a policy.

@@ -13,9 +13,7 @@ use super::sets::{Numbered, Sets, Whom};
 use super::sweep::{Automata, Entry, Sweep};
 use crate::members::Members;
 use crate::rule;
-use crate::rule::{
-    Clause, Direction, Effect, Entity, L7, Peer, PortProtocol, PortSpec, Ports, Rule,
-};
+use crate::rule::{Clause, Direction, Effect, Entity, L7, Peer, PortProtocol, PortSpec, Ports};
 use crate::shared::Chunks;
 use crate::side::{IdentitySet, PortMap, Side};
 use crate::snapshot::ContainerPort;
@@ -64,14 +62,16 @@ impl SidesOf {
         ports: &[ContainerPort],
         workshop: &mut Workshop<'_>,
     ) -> u32 {
-        let speaks = |number: &u32| {
-            let rule = workshop.rules.get(*number).and_then(Numbering::rule);
-            rule.is_some_and(|rule| !rule.section(direction).clauses.is_empty())
+        let speaking = rules.iter().filter_map(|number| {
+            let rule = workshop.rules.get(*number)?;
+            rule.speaks_of(direction).then_some((*number, rule))
+        });
+        let mut names: Vec<String> = Vec::new();
+        let of_rule = |(number, rule): (u32, &Numbering)| {
+            names.extend_from_slice(rule.port_names(direction));
+            number
         };
-        let rules: Vec<u32> = rules.iter().copied().filter(speaks).collect();
-        let of_rules = rules.iter().filter_map(|number| workshop.rules.get(*number)?.rule());
-        let mut names: Vec<String> =
-            of_rules.flat_map(|rule| port_names(rule, direction)).collect();
+        let rules: Vec<u32> = speaking.map(of_rule).collect();
         names.sort();
         names.dedup();
         // Names of ports are the endpoint's own for ingress, and its peers' for egress.
@@ -319,18 +319,6 @@ impl About<'_> {
             }
         }
     }
-}
-
-/// The names of ports a rule uses in a direction, in lower case.
-fn port_names(rule: &Rule, direction: Direction) -> impl Iterator<Item = String> {
-    let ports = rule.section(direction).clauses.iter().flat_map(|clause| match &clause.ports {
-        Ports::AnyOf(ports) => ports.as_slice(),
-        Ports::All | Ports::Nothing => &[],
-    });
-    ports.filter_map(|port| match &port.port {
-        PortSpec::Named(name) => Some(name.to_ascii_lowercase()),
-        PortSpec::Every | PortSpec::Range(..) => None,
-    })
 }
 
 /// A container's port by its name.
