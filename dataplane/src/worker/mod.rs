@@ -65,8 +65,8 @@ const BATCH: usize = 64;
 /// Connections looked at for expiry in one turn.
 const EXPIRY_BUDGET: usize = 8;
 
-/// Connections looked at for expiry in one turn without work.
-const IDLE_EXPIRY_BUDGET: usize = 4096;
+/// The same for a worker without work, once in a millisecond. While it spins, a packet that comes waits for this.
+const IDLE_EXPIRY_BUDGET: usize = 1024;
 
 /// What the control thread tells a worker.
 #[derive(Debug)]
@@ -264,6 +264,7 @@ impl<P: Port> Worker<P> {
         loop {
             while let Ok(command) = commands.try_recv() {
                 if let Command::Stop = command {
+        let mut swept = Tick::default();
                     return self.retire();
                 }
                 self.obey(command, &rest);
@@ -272,7 +273,9 @@ impl<P: Port> Worker<P> {
                 Progress::Worked => rest.busy(),
                 Progress::Idle => {
                     let now = self.clock.read();
-                    self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
+                    if std::mem::replace(&mut swept, now.tick()) != now.tick() {
+                        self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
+                    }
                     let deadline = self.deadlines.peek().map(|Reverse((tick, _))| *tick);
                     rest.idle(now, deadline, || !commands.is_empty());
                 }
