@@ -49,7 +49,7 @@ use clock::{Clock, Tick};
 use handoff::{Inbox, Parcel};
 use judge::Verdict;
 use ports::Ports;
-use wakeup::Rest;
+use wakeup::{Rest, Woken};
 
 /// The number of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +65,8 @@ const BATCH: usize = 64;
 /// Connections looked at for expiry in one turn.
 const EXPIRY_BUDGET: usize = 8;
 
-/// The same for a worker without work, once in a millisecond. While it spins, a packet that comes waits for this.
-const IDLE_EXPIRY_BUDGET: usize = 1024;
+/// Connections looked at for expiry after a sleep that nothing ended but time.
+const IDLE_EXPIRY_BUDGET: usize = 4096;
 
 /// What the control thread tells a worker.
 #[derive(Debug)]
@@ -264,7 +264,6 @@ impl<P: Port> Worker<P> {
 
     /// Works until it is told to stop.
     pub fn run(mut self, mut rest: Rest, commands: &Receiver<Command<P>>) {
-        let mut swept = Tick::default();
         loop {
             while let Ok(command) = commands.try_recv() {
                 if let Command::Stop = command {
@@ -275,12 +274,12 @@ impl<P: Port> Worker<P> {
             match self.turn() {
                 Progress::Worked => rest.busy(),
                 Progress::Idle => {
-                    let now = self.clock.read();
-                    if std::mem::replace(&mut swept, now.tick()) != now.tick() {
-                        self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
-                    }
                     let deadline = self.deadlines.peek().map(|Reverse((tick, _))| *tick);
-                    rest.idle(now, deadline, || !commands.is_empty());
+                    match rest.idle(self.clock.read(), deadline, || !commands.is_empty()) {
+                        // Nobody waits for this worker now; while it spins, somebody may.
+                        Woken::ByTime => self.connections.expire(self.now, IDLE_EXPIRY_BUDGET),
+                        Woken::ByWork | Woken::Awake => {}
+                    }
                 }
             }
         }

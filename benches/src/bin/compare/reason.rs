@@ -15,7 +15,8 @@ const FOUND: [(u8, &str); 6] = [
     (
         7,
         "every connection costs its opening: a slot of the table and a stream in memory that nobody used yet. In a cpu-clock profile of \
-         the worker's thread the kernel has 74 %, of which 7 % are page faults. Looking for idle connections in every round of spinning was 8 % of our part; it is once in a millisecond now.",
+         the worker's thread the kernel has 74 %, of which 7 % are page faults. Looking for idle connections in every round of \
+         spinning was 8 % of our part, and is over now.",
     ),
     (
         9,
