@@ -5,7 +5,7 @@
 //! forwarded, and no byte that two fragments claim (`parser::fragment`).
 
 use parser::{
-    EmitError,
+    EmitError, checksum,
     fragment::{self, Arrival, FragmentKey, Reassembler, Refusal},
     headers::{Headers, Transport},
     icmpv6::Icmpv6Message,
@@ -42,6 +42,11 @@ impl Fragments {
     /// Fragments that wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.waiting()
+    }
+
+    /// The chunks that these lie in.
+    pub(super) fn waiting_chunks(&self) -> usize {
+        self.waiting.buffers()
     }
 }
 
@@ -204,12 +209,9 @@ impl<P: Port> Worker<P> {
         fragments: &mut Vec<Frame>,
         now: Tick,
     ) {
-        // Nobody who sends segments in fragments has a link that takes more than a chunk.
-        if fragments.iter().any(Frame::is_chain) {
-            return self.drop_whole(DropReason::FrameTooLong, fragments);
-        }
         let room = self.workbench.room();
-        let length = match fragment::join(fragments.iter().map(Frame::bytes), room) {
+        let in_buffers = |frame| (Frame::bytes(frame), Frame::len(frame), Frame::rest(frame));
+        let length = match fragment::join(fragments.iter().map(in_buffers), room) {
             Ok(length) => length,
             Err(EmitError::BufferTooSmall | EmitError::TooLong) => {
                 return self.drop_whole(DropReason::FrameTooLong, fragments);
@@ -228,6 +230,12 @@ impl<P: Port> Worker<P> {
             return self.counters.count_drop(DropReason::PoolEmpty);
         };
         match Headers::parse_first(joined.bytes(), length) {
+            // Who sends fragments leaves no checksum to hardware, and nobody has written one here.
+            Ok(headers)
+                if !checksum::verify_transport_parts(joined.bytes(), joined.rest(), &headers) =>
+            {
+                self.discard(Verdict::Drop(DropReason::BadChecksum), joined);
+            }
             Ok(headers) if self.fits(world, found, &headers) => {
                 self.inspect(world, found, &headers, joined, now);
             }

@@ -109,6 +109,8 @@ pub struct Report {
     pub free: usize,
     /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
     pub waiting: usize,
+    /// The chunks that these lie in.
+    pub waiting_chunks: usize,
     /// Connections.
     pub connections: usize,
     /// Of these, inspected ones.
@@ -393,6 +395,7 @@ impl<P: Port> Worker<P> {
             ports: self.ports.report(),
             free: self.pool.free(),
             waiting: self.ports.waiting() + self.fragments.waiting(),
+            waiting_chunks: self.ports.waiting_chunks() + self.fragments.waiting_chunks(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),

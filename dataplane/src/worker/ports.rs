@@ -206,6 +206,11 @@ impl<P: Port> Ports<P> {
         self.waiting.len()
     }
 
+    /// The chunks that these packets lie in.
+    pub(super) fn waiting_chunks(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.frame.chunks()).sum()
+    }
+
     /// Takes out the packets that wait for a port.
     pub(super) fn forget_waiting(&mut self, port: PortId) -> Vec<Frame> {
         self.take_waiting(|waiting| waiting.port == port)

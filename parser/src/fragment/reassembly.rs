@@ -180,6 +180,12 @@ impl<T> Reassembler<T> {
         self.waiting
     }
 
+    /// Buffers that they lie in. Looks at every packet.
+    #[must_use]
+    pub fn buffers(&self) -> usize {
+        self.slots.iter().map(Slot::buffers).fold(0, usize::saturating_add)
+    }
+
     /// Takes in a fragment of `length` bytes in so many buffers, which `item` stands for.
     pub fn insert(
         &mut self,

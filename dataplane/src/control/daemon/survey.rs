@@ -82,7 +82,7 @@ impl Daemon {
         };
         for report in reports {
             frames.free += report.free;
-            frames.held += report.waiting;
+            frames.held += report.waiting_chunks;
             for (_, port) in &report.ports {
                 frames.fill += port.frames.fill;
                 frames.rx += port.frames.rx;
