@@ -256,7 +256,7 @@ impl Stream {
             self.acknowledge_to_client(around.sink);
         }
         if self.owes_server() {
-            self.kept_clock.start(around.now, around.limits);
+            self.timers().kept.start(around.now, around.limits);
         }
         self.watch(around.now, around.limits);
     }

@@ -30,8 +30,8 @@ use crate::{
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Everybody, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side,
-        Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, NO_TICK, NewSegment, Ruling, Segment, Shadow,
+        Side, Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,
@@ -105,21 +105,22 @@ struct FrameSink<'a> {
     pool: &'a mut Pool,
     workbench: &'a mut Workbench,
     counters: &'a mut Counters,
-    /// The addresses of a segment to the client, and of one to the server.
-    to_client: FlowTuple,
-    to_server: FlowTuple,
+    /// As the server knows the connection, and as the client does.
+    flow: &'a FlowTuple,
+    addressed: &'a FlowTuple,
 }
 
 impl<'a> FrameSink<'a> {
+    /// A sink, and the stream whose it is.
     fn new(
-        connection: &Connection,
+        connection: &'a mut Connection,
         outbox: &'a mut Outbox,
         (pool, workbench): (&'a mut Pool, &'a mut Workbench),
         counters: &'a mut Counters,
-    ) -> Self {
-        let (_, to_client) = connection.way(Direction::Reply);
-        let (_, to_server) = connection.way(Direction::Original);
-        Self { outbox, pool, workbench, counters, to_client, to_server }
+    ) -> (Self, &'a mut Option<Box<Stream>>) {
+        let Connection { flow, service, stream, .. } = connection;
+        let addressed = service.as_deref().unwrap_or(flow);
+        (Self { outbox, pool, workbench, counters, flow, addressed }, stream)
     }
 }
 
@@ -135,10 +136,10 @@ impl Sink for FrameSink<'_> {
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
         self.counters.built += 1;
         let tuple = match to {
-            Side::Client => &self.to_client,
-            Side::Server => &self.to_server,
+            Side::Client => self.addressed.reversed(),
+            Side::Server => *self.flow,
         };
-        match emit(&segment, tuple, self.pool, self.workbench) {
+        match emit(&segment, &tuple, self.pool, self.workbench) {
             Ok(frame) => self.outbox.0.push(Out::Inject { to, frame }),
             // The engine sends it again when nobody acknowledges it.
             Err(reason) => self.counters.count_drop(reason),
@@ -187,6 +188,12 @@ impl<'a> PolicyJudge<'a> {
 }
 
 impl PolicyJudge<'_> {
+    /// Adds what it did to the worker's counters.
+    fn report(&self, counters: &mut Counters) {
+        counters.count_requests(&self.requests);
+        counters.events_lost += self.events_lost;
+    }
+
     fn verdict(&mut self, head: &RequestHead<'_>) -> HttpVerdict {
         let fields = |visit: &mut dyn FnMut(&str, &[u8])| {
             for field in head.fields() {
@@ -271,6 +278,13 @@ impl PolicyJudge<'_> {
     }
 }
 
+/// Whether a segment is as its sender made it: only what its receiver would accept moves the engine's state (evasion row N4).
+fn is_intact(frame: &Frame, headers: &Headers) -> bool {
+    // A checksum that was left to hardware was written here, over the bytes that came.
+    checksum::was_partial(headers)
+        || checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers)
+}
+
 /// The engine's view of a segment; none if the frame does not hold what its headers say.
 fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Option<Segment<'a>> {
     let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
@@ -301,7 +315,7 @@ impl<P: Port> Worker<P> {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
         let segment = segment(found.direction, headers, self.linear.view(frame))
-            .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
+            .filter(|_| is_intact(frame, headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
         let tried = matches!(connection.judgement.access, Access::Inspect(_));
         let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
@@ -323,9 +337,7 @@ impl<P: Port> Worker<P> {
             (_, None) => false,
         };
         if let Some(audit) = audit {
-            let (requests, events_lost) = (audit.requests, audit.events_lost);
-            self.counters.count_requests(&requests);
-            self.counters.events_lost += events_lost;
+            audit.report(&mut self.counters);
         }
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
@@ -351,8 +363,7 @@ impl<P: Port> Worker<P> {
         frame: Frame,
         now: Tick,
     ) {
-        // The engine's state moves only by what the receiver would accept (evasion row N4).
-        if !checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers) {
+        if !is_intact(&frame, headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
         self.linear.load(&frame);
@@ -365,15 +376,19 @@ impl<P: Port> Worker<P> {
         };
         let reports = (&self.reporting, &mut self.hits);
         let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-        let mut sink = FrameSink::new(
+        let denied_now = match judge.access {
+            Access::Deny(denial) => Some(denial),
+            Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => None,
+        };
+        let (mut sink, stream) = FrameSink::new(
             connection,
             &mut self.outbox,
             (&mut self.pool, &mut self.workbench),
             &mut self.counters,
         );
         let mut revoked = None;
-        let disposition = match (&mut connection.stream, connection.judgement.access) {
-            (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+        let disposition = match (stream.as_mut(), denied_now) {
+            (Some(stream), Some(denial)) if !stream.is_closed() => {
                 // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
                 stream.reset(&mut sink);
                 revoked = Some(denial);
@@ -383,16 +398,14 @@ impl<P: Port> Worker<P> {
                 stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
             }
             (None, _) => match Stream::open(&segment, now, &mut sink) {
-                Ok(stream) => {
-                    connection.stream = Some(Box::new(stream));
+                Ok(opened) => {
+                    *stream = Some(Box::new(opened));
                     Disposition::Forwarded
                 }
                 Err(reason) => Disposition::Dropped(reason),
             },
         };
-        let (requests, events_lost) = (judge.requests, judge.events_lost);
-        self.counters.count_requests(&requests);
-        self.counters.events_lost += events_lost;
+        judge.report(&mut self.counters);
         if connection.stream.as_ref().is_some_and(|stream| stream.is_closed()) {
             connection.phase = Phase::Closing;
         }
@@ -430,11 +443,11 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == Some(due))
+            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == due)
             else {
                 continue; // It has been scheduled anew since.
             };
-            stream.wake = None;
+            stream.wake = NO_TICK;
             let found = Found { id, direction: Direction::Original };
             if connection.judgement.epoch != world.epoch
                 && self.judge_again(world, table, found, TcpFlags::NONE, now).is_err()
@@ -444,23 +457,22 @@ impl<P: Port> Worker<P> {
             let Some(connection) = self.connections.connection(id) else { continue };
             let reports = (&self.reporting, &mut self.hits);
             let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-            let mut sink = FrameSink::new(
+            let denied = matches!(judge.access, Access::Deny(_));
+            let (mut sink, stream) = FrameSink::new(
                 connection,
                 &mut self.outbox,
                 (&mut self.pool, &mut self.workbench),
                 &mut self.counters,
             );
-            let Some(stream) = connection.stream.as_mut() else { continue };
-            if matches!(connection.judgement.access, Access::Deny(_)) {
+            let Some(stream) = stream else { continue };
+            if denied {
                 // As with a segment: nothing that is held may leave any more.
                 stream.reset(&mut sink);
             } else {
                 let _reason_is_the_engines_own =
                     stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
             }
-            let (requests, events_lost) = (judge.requests, judge.events_lost);
-            self.counters.count_requests(&requests);
-            self.counters.events_lost += events_lost;
+            judge.report(&mut self.counters);
             self.schedule(id);
             if let Some(frame) = self.send_outbox(world, found, None) {
                 self.pool.give(frame);
@@ -477,18 +489,18 @@ impl<P: Port> Worker<P> {
         let held = stream.held_bytes();
         let Some(victim) = self.connections.charge(id, held) else { return };
         let Some(connection) = self.connections.connection(victim) else { return };
-        let mut sink = FrameSink::new(
+        let (mut sink, stream) = FrameSink::new(
             connection,
             &mut self.outbox,
             (&mut self.pool, &mut self.workbench),
             &mut self.counters,
         );
-        let Some(stream) = connection.stream.as_mut() else {
+        let Some(stream) = stream else {
             return self.unfollow(victim);
         };
         stream.reset(&mut sink);
-        connection.phase = Phase::Closing;
         let left = stream.held_bytes();
+        connection.phase = Phase::Closing;
         self.counters.streams_shed += 1;
         let _within_budget = self.connections.charge(victim, left);
         let found = Found { id: victim, direction: Direction::Original };
@@ -506,8 +518,8 @@ impl<P: Port> Worker<P> {
         // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
         // were replaced by nearer ones then leave the heap soon.
         let due = due.min(self.now.after(LONGEST_WAIT));
-        if stream.wake.is_none_or(|wake| due < wake) {
-            stream.wake = Some(due);
+        if due < stream.wake {
+            stream.wake = due;
             self.deadlines.push(Reverse((due, id)));
         }
     }
@@ -523,8 +535,9 @@ impl<P: Port> Worker<P> {
         let Some(connection) = self.connections.connection(id) else {
             return arrived.map(|(_, frame)| frame);
         };
-        let (client_port, to_client) = connection.way(Direction::Reply);
-        let (server_port, to_server) = connection.way(Direction::Original);
+        let (to_client, to_server) =
+            (connection.judgement.source_port, connection.judgement.destination_port);
+        let (way_port, way_tuple) = connection.way(from);
         let mut outs = std::mem::take(&mut self.outbox.0);
         let (headers, mut frame) = match arrived {
             Some((headers, frame)) => (Some(headers), Some(frame)),
@@ -533,15 +546,12 @@ impl<P: Port> Worker<P> {
         for out in outs.drain(..) {
             match out {
                 Out::Inject { to, frame } => {
-                    let port = if to == Side::Client { client_port } else { server_port };
+                    let port = if to == Side::Client { to_client } else { to_server };
                     self.transmit(world, port, frame);
                 }
                 Out::Forward { keep, edit } => {
                     let (Some(headers), Some(whole)) = (headers, frame.take()) else { continue };
-                    let way = match from {
-                        Direction::Original => (server_port, &to_server),
-                        Direction::Reply => (client_port, &to_client),
-                    };
+                    let way = (way_port, &way_tuple);
                     if keep == (0..headers.payload_len) {
                         self.forward_whole(world, way, headers, whole, edit.as_ref());
                     } else {
