@@ -179,6 +179,10 @@ impl Port for Wire {
     fn frames(&mut self) -> PortFrames {
         PortFrames::default()
     }
+
+    fn missed(&self) -> u64 {
+        0
+    }
 }
 
 /// What is made once: the memory, and the worlds of each policy.

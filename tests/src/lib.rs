@@ -7,6 +7,7 @@ pub mod cases;
 pub mod client;
 pub mod daemon;
 pub mod lab;
+pub mod losses;
 pub mod probe;
 pub mod program;
 pub mod sctp;

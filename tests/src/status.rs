@@ -39,6 +39,8 @@ pub struct Port {
     pub up: bool,
     /// Packets received.
     pub received: u64,
+    /// Packets that the kernel could not give to the daemon.
+    pub missed: u64,
 }
 
 /// Where the frames are.

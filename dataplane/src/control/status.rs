@@ -76,6 +76,8 @@ pub struct PortStatus {
     pub received: u64,
     /// Packets sent.
     pub sent: u64,
+    /// Packets that the kernel could not give to us: our ring was full, or had no free frame (`xdp_statistics`).
+    pub missed: u64,
 }
 
 /// A worker.
@@ -274,6 +276,7 @@ impl fmt::Display for Status {
                 "NEIGHBOUR",
                 "RECEIVED",
                 "SENT",
+                "MISSED",
             ]
             .map(String::from),
         ];
@@ -291,6 +294,7 @@ impl fmt::Display for Status {
                 port.neighbour.clone().unwrap_or_else(|| "-".into()),
                 port.received.to_string(),
                 port.sent.to_string(),
+                port.missed.to_string(),
             ]
         }));
         table(f, &rows)?;

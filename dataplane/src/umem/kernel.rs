@@ -124,6 +124,13 @@ pub struct Missed {
     pub other: u64,
 }
 
+impl Missed {
+    /// Each packet counted once: in copy mode the kernel counts one without a frame in both of the latter.
+    pub fn packets(self) -> u64 {
+        self.rx_ring_full + self.other.max(self.fill_ring_empty)
+    }
+}
+
 impl Umem {
     /// Registers memory for `frames` chunks; returns it with all its frames.
     pub fn register(frames: NonZeroU32) -> Result<(Self, Vec<Frame>), UmemError> {
@@ -294,7 +301,7 @@ impl Sockets {
     ///
     /// # Errors
     /// The kernel would not tell.
-    pub fn missed(&self) -> io::Result<Missed> {
+    pub fn statistics(&self) -> io::Result<Missed> {
         let statistics = self.rings.rx.fd().xdp_statistics()?;
         Ok(Missed {
             rx_ring_full: statistics.rx_ring_full(),
@@ -460,6 +467,11 @@ impl Port for Sockets {
             tx: self.sent.saturating_sub(completion) + self.queued.len(),
             completion,
         }
+    }
+
+    fn missed(&self) -> u64 {
+        // The kernel refuses only when the socket is gone, and its packets with it.
+        self.statistics().map_or(0, Missed::packets)
     }
 }
 

@@ -43,6 +43,9 @@ pub trait Port {
 
     /// Where the chunks are now.
     fn frames(&mut self) -> PortFrames;
+
+    /// Packets that reached the interface and that the kernel could not give to these sockets, since they were made.
+    fn missed(&self) -> u64;
 }
 
 /// A port over plain memory: what is pushed to `wire_in` is received, what is sent appears in `wire_out`. A packet of several chunks
@@ -89,5 +92,9 @@ impl Port for FakePort {
             tx: chunks(&self.wire_out),
             ..PortFrames::default()
         }
+    }
+
+    fn missed(&self) -> u64 {
+        0
     }
 }

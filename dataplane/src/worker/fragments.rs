@@ -44,8 +44,8 @@ impl Fragments {
         self.waiting.waiting()
     }
 
-    /// The chunks that these lie in.
-    pub(super) fn waiting_chunks(&self) -> usize {
+    /// The frames of the fragments that wait.
+    pub(super) fn held(&self) -> usize {
         self.waiting.buffers()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use crossbeam::queue::ArrayQueue;
@@ -37,10 +37,19 @@ pub enum Parcel {
     },
 }
 
+impl Parcel {
+    fn chunks(&self) -> usize {
+        let (Self::Judge { frame, .. } | Self::Transmit { frame, .. }) = self;
+        frame.chunks()
+    }
+}
+
 /// What other threads know of a worker.
 #[derive(Debug)]
 pub struct Inbox {
     parcels: ArrayQueue<Parcel>,
+    /// The frames of the parcels in it: a packet may have several.
+    held: AtomicUsize,
     asleep: AtomicBool,
     waker: mio::Waker,
 }
@@ -48,25 +57,37 @@ pub struct Inbox {
 impl Inbox {
     /// The inbox of the worker whose poll `waker` wakes.
     pub fn new(waker: mio::Waker) -> Arc<Self> {
-        Arc::new(Self { parcels: ArrayQueue::new(DEPTH), asleep: AtomicBool::new(false), waker })
+        Arc::new(Self {
+            parcels: ArrayQueue::new(DEPTH),
+            held: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            waker,
+        })
     }
 
     /// Puts a frame in, or gives it back if the queue is full. Call [`Inbox::ring`] after a batch.
     pub fn push(&self, parcel: Parcel) -> Result<(), Parcel> {
-        self.parcels.push(parcel)
+        let chunks = parcel.chunks();
+        // Before the push: whoever takes the parcel out at once finds it counted.
+        self.held.fetch_add(chunks, Ordering::Relaxed);
+        self.parcels.push(parcel).inspect_err(|_full| {
+            self.held.fetch_sub(chunks, Ordering::Relaxed);
+        })
     }
 
     /// Takes the next frame.
     pub fn pop(&self) -> Option<Parcel> {
-        self.parcels.pop()
+        let parcel = self.parcels.pop()?;
+        self.held.fetch_sub(parcel.chunks(), Ordering::Relaxed);
+        Some(parcel)
     }
 
-    /// Frames waiting.
-    pub fn len(&self) -> usize {
-        self.parcels.len()
+    /// The frames of the parcels that wait.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
-    /// Whether no frame waits.
+    /// Whether no parcel waits.
     pub fn is_empty(&self) -> bool {
         self.parcels.is_empty()
     }
@@ -86,5 +107,30 @@ impl Inbox {
     /// The worker says that it is awake.
     pub(super) fn awake(&self) {
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::umem::{CAPACITY, Pool, Region};
+
+    #[test]
+    fn every_chunk_of_a_parcel_is_counted_until_it_is_taken() {
+        let poll = mio::Poll::new().unwrap();
+        let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (_, frames) = Region::plain(8);
+        let reserve = Arc::new(ArrayQueue::new(8));
+        frames.into_iter().for_each(|frame| reserve.push(frame).unwrap());
+        let mut pool = Pool::new(reserve);
+        for length in [10, 2 * CAPACITY + 1] {
+            let frame = pool.packet(&vec![0; length]).unwrap();
+            inbox.push(Parcel::Transmit { frame, port: PortId(0) }).unwrap();
+        }
+        assert_eq!(inbox.held(), 4);
+        while let Some(Parcel::Transmit { frame, .. } | Parcel::Judge { frame, .. }) = inbox.pop() {
+            pool.give(frame);
+        }
+        assert_eq!(inbox.held(), 0);
     }
 }

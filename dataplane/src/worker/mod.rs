@@ -107,10 +107,10 @@ pub struct Report {
     pub ports: Vec<(PortId, PortReport)>,
     /// Free frames in its pool.
     pub free: usize,
-    /// Frames waiting for a neighbour's hardware address, or for the rest of their packet.
+    /// Packets waiting for a neighbour's hardware address, or for the rest of a fragmented packet.
     pub waiting: usize,
-    /// The chunks that these lie in.
-    pub waiting_chunks: usize,
+    /// The frames of these.
+    pub held: usize,
     /// Connections.
     pub connections: usize,
     /// Of these, inspected ones.
@@ -130,6 +130,8 @@ pub struct PortReport {
     pub received: u64,
     /// Packets sent.
     pub sent: u64,
+    /// Packets that the kernel could not give to its sockets.
+    pub missed: u64,
 }
 
 /// Who listens to flow events.
@@ -395,7 +397,7 @@ impl<P: Port> Worker<P> {
             ports: self.ports.report(),
             free: self.pool.free(),
             waiting: self.ports.waiting() + self.fragments.waiting(),
-            waiting_chunks: self.ports.waiting_chunks() + self.fragments.waiting_chunks(),
+            held: self.ports.held() + self.fragments.held(),
             connections: self.connections.len(),
             streams: self.connections.streams(),
             evicted: self.connections.evicted(),

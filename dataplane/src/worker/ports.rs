@@ -206,8 +206,8 @@ impl<P: Port> Ports<P> {
         self.waiting.len()
     }
 
-    /// The chunks that these packets lie in.
-    pub(super) fn waiting_chunks(&self) -> usize {
+    /// The frames of the packets that wait.
+    pub(super) fn held(&self) -> usize {
         self.waiting.iter().map(|waiting| waiting.frame.chunks()).sum()
     }
 
@@ -241,6 +241,7 @@ impl<P: Port> Ports<P> {
                 frames: slot.sockets.frames(),
                 received: slot.received,
                 sent: slot.sent,
+                missed: slot.sockets.missed(),
             };
             Some((PortId(u16::try_from(number).ok()?), report))
         };

@@ -191,7 +191,7 @@ impl Rig {
         let report = self.worker.report();
         let on_ports: usize =
             report.ports.iter().map(|(_, port)| port.frames.rx + port.frames.tx).sum();
-        assert_eq!(report.free + report.waiting_chunks + on_ports, FRAMES as usize, "ledger");
+        assert_eq!(report.free + report.held + on_ports, FRAMES as usize, "ledger");
         let counters = &report.counters;
         assert_eq!(
             counters.received + counters.built,

@@ -180,7 +180,7 @@ impl<T> Reassembler<T> {
         self.waiting
     }
 
-    /// Buffers that they lie in. Looks at every packet.
+    /// The buffers of the fragments that wait.
     #[must_use]
     pub fn buffers(&self) -> usize {
         self.slots.iter().map(Slot::buffers).fold(0, usize::saturating_add)

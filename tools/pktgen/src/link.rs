@@ -224,7 +224,7 @@ impl Link {
     /// The kernel would not tell.
     pub fn missed(&self) -> Result<Missed, LinkError> {
         self.port
-            .missed()
+            .statistics()
             .map_err(|source| LinkError::Counters { place: self.place.clone(), source })
     }
 }
@@ -269,10 +269,8 @@ impl Baseline {
     /// The kernel would not tell.
     pub fn losses(&self, link: &Link, oversized: u64) -> Result<OwnLosses, LinkError> {
         let now = Self::of(link)?;
-        // In copy mode the kernel counts a packet without a frame in both of the latter, and a veth counts what its socket did
-        // not take as dropped too: each packet is to be counted once.
-        let sum = |missed: Missed| missed.rx_ring_full + missed.other.max(missed.fill_ring_empty);
-        let socket = sum(now.missed).saturating_sub(sum(self.missed));
+        // A veth counts what its socket did not take as dropped too: each packet is to be counted once.
+        let socket = now.missed.packets().saturating_sub(self.missed.packets());
         let dropped = now.counters.rx_dropped.saturating_sub(self.counters.rx_dropped);
         Ok(OwnLosses { socket, interface: dropped.saturating_sub(socket), oversized })
     }

@@ -76,13 +76,13 @@ impl Daemon {
         let mut frames = FrameStatus {
             total: self.umem.region().frames() as usize,
             free: self.reserve.len(),
-            held: self.hands.iter().map(|hand| hand.inbox.len()).sum(),
+            held: self.hands.iter().map(|hand| hand.inbox.held()).sum(),
             leaked: frame::leaked(),
             ..FrameStatus::default()
         };
         for report in reports {
             frames.free += report.free;
-            frames.held += report.waiting_chunks;
+            frames.held += report.held;
             for (_, port) in &report.ports {
                 frames.fill += port.frames.fill;
                 frames.rx += port.frames.rx;
@@ -121,6 +121,7 @@ impl Daemon {
                 mtu: port.interface.mtu as usize,
                 received: ours().map(|report| report.received).sum(),
                 sent: ours().map(|report| report.sent).sum(),
+                missed: ours().map(|report| report.missed).sum(),
             });
         }
         all

@@ -96,6 +96,16 @@ fn a_packet_of_many_chunks_is_forwarded_as_it_is() {
 }
 
 #[test]
+fn every_chunk_of_a_packet_that_waits_is_in_the_ledger() {
+    let mut rig = open_rig("");
+    rig.neighbours[1] = Arc::new(Neighbour::default());
+    rig.apply("");
+    rig.send(TIEFIGHTER, &data(1001, &[7; 60_000])); // checks the ledger; only the question for the address leaves
+    let report = rig.worker.report();
+    assert_eq!((report.waiting, report.held), (1, (60_000 + HEADERS).div_ceil(CAPACITY)));
+}
+
+#[test]
 fn a_checksum_left_to_hardware_is_completed_over_all_chunks() {
     let mut rig = open_rig("");
     let mut packet = data(1001, &[7; 20_001]);
