@@ -270,6 +270,25 @@ impl Stream {
         self.timers.take_if(|timers| timers.are_stopped());
     }
 
+    /// Whether `len` payload bytes that `from` sends as number `seq` are content and nothing else: where they end is within
+    /// what the framing has announced, and no byte of them has a copy here. [`Stream::segment`] then reads nothing of them but
+    /// their length.
+    #[must_use]
+    pub fn is_content(&self, from: Side, seq: SeqNumber, len: usize) -> bool {
+        let flow = self.flow(from);
+        let Some(start) = flow.position(seq, flow.told).filter(|_| self.phase == Phase::Open)
+        else {
+            return false;
+        };
+        let end = start.saturating_add(len as u64);
+        match from {
+            Side::Client => {
+                self.kept.end() <= start && end <= self.frontier && self.client_holes.is_empty()
+            }
+            Side::Server => end <= self.responses.frontier,
+        }
+    }
+
     /// For an ICMP error about a segment that `from` sent and that was translated on its way: the number as `from` sent it.
     /// `None` when no segment with this number can be on its way.
     #[must_use]

@@ -285,9 +285,13 @@ fn is_intact(frame: &Frame, headers: &Headers) -> bool {
         || checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers)
 }
 
-/// The engine's view of a segment; none if the frame does not hold what its headers say.
-fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Option<Segment<'a>> {
-    let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+/// The engine's view of a segment.
+fn segment<'a>(
+    direction: Direction,
+    headers: &Headers,
+    frame: &'a Frame,
+    payload: &'a [u8],
+) -> Option<Segment<'a>> {
     let tcp = headers.tcp()?;
     Some(Segment {
         from: side(direction),
@@ -296,8 +300,8 @@ fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Opti
         flags: tcp.flags,
         window: tcp.window,
         urgent: tcp.urgent,
-        options: bytes.get(options)?,
-        payload: headers.payload(bytes)?,
+        options: headers.tcp_option_bytes(frame.bytes()),
+        payload,
     })
 }
 
@@ -314,7 +318,9 @@ impl<P: Port> Worker<P> {
     ) {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
-        let segment = segment(found.direction, headers, self.linear.view(frame))
+        let segment = headers
+            .payload(self.linear.view(frame))
+            .and_then(|payload| segment(found.direction, headers, frame, payload))
             .filter(|_| is_intact(frame, headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
         let tried = matches!(connection.judgement.access, Access::Inspect(_));
@@ -366,10 +372,16 @@ impl<P: Port> Worker<P> {
         if !is_intact(&frame, headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
-        self.linear.load(&frame);
+        let content = frame.is_chain() && self.is_content(found, headers);
+        let payload = if content {
+            self.linear.unread(headers.payload_len)
+        } else {
+            self.linear.load(&frame);
+            headers.payload(self.linear.view(&frame))
+        };
         let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            segment(found.direction, headers, self.linear.view(&frame)),
+            payload.and_then(|payload| segment(found.direction, headers, &frame, payload)),
             self.connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
@@ -429,6 +441,14 @@ impl<P: Port> Worker<P> {
                 self.pool.give(frame);
             }
         }
+    }
+
+    /// Whether a segment carries content and nothing else, which its stream does not read.
+    fn is_content(&mut self, found: Found, headers: &Headers) -> bool {
+        let stream = self.connections.connection(found.id).and_then(|it| it.stream.as_ref());
+        stream.zip(headers.tcp()).is_some_and(|(stream, tcp)| {
+            stream.is_content(side(found.direction), tcp.seq, headers.payload_len)
+        })
     }
 
     /// Wakes the streams that are due.
@@ -594,6 +614,8 @@ impl<P: Port> Worker<P> {
         keep: Range<usize>,
         edit: Option<&OwnedHeader>,
     ) {
+        // Content was not read so far.
+        self.linear.load(whole);
         let (Some(tcp), Some(payload)) = (
             headers.tcp(),
             headers.payload(self.linear.view(whole)).and_then(|payload| payload.get(keep)),
