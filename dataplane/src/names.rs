@@ -228,6 +228,12 @@ impl PodNames {
         names
     }
 
+    /// Every name that has an address now, with it.
+    pub fn known_now(&self, now: Tick) -> impl Iterator<Item = (&str, IpAddr)> {
+        let current = self.leases.iter().filter(move |lease| lease.until > now);
+        current.filter_map(|lease| Some((self.names.get(lease.name)?.name.as_str(), lease.address)))
+    }
+
     /// Addresses that were given up before their time, because there were too many.
     pub fn given_up(&self) -> u64 {
         self.given_up

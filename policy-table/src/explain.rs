@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use crate::oracle::{Answer, Oracle, Question, Reason, Who, has_header, ports};
+use crate::oracle::{Answer, Learned, Oracle, Question, Reason, Who, has_header, ports};
 use crate::rule::{
     CidrGroups, Clause, Direction, Effect, HttpRule, Peer, Peers, Policy, PortProtocol, PortRule,
     PortSpec, Ports, RuleOrigin, ServiceChoice,
@@ -73,6 +73,27 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Whose audit mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// Every policy's: the daemon is in audit mode.
+    All,
+    /// The endpoint's.
+    Endpoint,
+    /// That of the policies that deny.
+    Policies,
+}
+
+impl fmt::Display for Audit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::All => "every policy is in audit mode",
+            Self::Endpoint => "the endpoint is in audit mode",
+            Self::Policies => "the policies that would deny it are in audit mode",
+        })
+    }
+}
+
 /// A rule that did not match, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Miss {
@@ -93,6 +114,8 @@ pub struct Side {
     pub subject: String,
     /// What came out.
     pub outcome: Outcome,
+    /// Whose audit mode lets it pass although the outcome denies it, if one does.
+    pub audited: Option<Audit>,
     /// The rule that decided, if one did.
     pub decided_by: Option<RuleOrigin>,
     /// The HTTP rule that let the request pass, as text.
@@ -103,11 +126,20 @@ pub struct Side {
     pub advice: Option<String>,
 }
 
+impl Side {
+    /// Whether it passes.
+    pub fn passes(&self) -> bool {
+        self.outcome.passes() || self.audited.is_some()
+    }
+}
+
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The question in words.
     pub question: String,
+    /// The names under which the source knows the destination, because DNS told it.
+    pub names: Vec<String>,
     /// Whether it passes.
     pub passes: bool,
     /// The source's egress, then the destination's ingress.
@@ -117,8 +149,14 @@ pub struct Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}: {}", self.question, if self.passes { "ALLOWED" } else { "DENIED" })?;
+        if !self.names.is_empty() {
+            writeln!(out, "  DNS told the source that this address is {}", self.names.join(", "))?;
+        }
         for side in &self.sides {
             writeln!(out, "  {} of {}: {}", side.direction, side.subject, side.outcome)?;
+            if let Some(audit) = side.audited {
+                writeln!(out, "    passes nevertheless (AUDITED): {audit}")?;
+            }
             if let Some(rule) = &side.decided_by {
                 writeln!(out, "    by {rule}")?;
             }
@@ -137,18 +175,33 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// Explains what becomes of a flow, or of a request on it.
+/// Explains what becomes of a flow, or of a request on it, when DNS told pods these addresses.
 pub fn explain(
     snapshot: &Snapshot,
     settings: &Settings,
+    learned: &[Learned],
     question: &Question,
     request: Option<&HttpRequest<'_>>,
 ) -> Explanation {
-    let oracle = Oracle::new(snapshot, settings);
+    let oracle = Oracle::new(snapshot, settings).knowing(learned);
+    let sparing = Oracle::new(snapshot, settings).knowing(learned).sparing();
     let (source, destination) = (oracle.who(question.source), oracle.who(question.destination));
-    let explaining = Explaining { oracle: &oracle, question, request };
-    let mut egress = explaining.side(Direction::Egress, &source, &destination);
-    let mut ingress = explaining.side(Direction::Ingress, &destination, &source);
+    let audit = |subject: &Who<'_>| match subject.pod {
+        _ if settings.audit => Some(Audit::All),
+        Some(pod) if pod.audited => Some(Audit::Endpoint),
+        _ => None,
+    };
+    let side = |direction, subject, peer| {
+        let side = |oracle| Explaining { oracle, question, request }.side(direction, subject, peer);
+        let (would, does) = (side(&oracle), side(&sparing));
+        match (would.outcome.passes(), does.outcome.passes()) {
+            (true, _) => would,
+            (false, true) => Side { audited: Some(Audit::Policies), ..would },
+            (false, false) => Side { audited: audit(subject), ..does },
+        }
+    };
+    let mut egress = side(Direction::Egress, &source, &destination);
+    let mut ingress = side(Direction::Ingress, &destination, &source);
     if source.pod.is_some() && egress.outcome == Outcome::Itself {
         ingress.outcome = Outcome::Itself;
     }
@@ -159,6 +212,7 @@ pub fn explain(
         })
     {
         egress.outcome = Outcome::NoRuleAllows;
+        egress.audited = audit(&source);
         egress.advice = Some("one port cannot be read as DNS and as HTTP".to_owned());
     }
     let mut words = format!(
@@ -171,8 +225,15 @@ pub fn explain(
     if let Some(request) = request {
         let _written = write!(words, " {} {}", request.method, request.path);
     }
-    let passes = egress.outcome.passes() && ingress.outcome.passes();
-    Explanation { question: words, passes, sides: [egress, ingress] }
+    let passes = egress.passes() && ingress.passes();
+    let told = |one: &&Learned| {
+        one.address == question.destination
+            && source.pod.is_some_and(|pod| pod.addresses.contains(&one.pod))
+    };
+    let mut names: Vec<String> = learned.iter().filter(told).map(|one| one.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    Explanation { question: words, names, passes, sides: [egress, ingress] }
 }
 
 struct Explaining<'a, 's> {
@@ -187,6 +248,7 @@ impl<'s> Explaining<'_, 's> {
             direction,
             subject: name(subject),
             outcome,
+            audited: None,
             decided_by: None,
             http_rule: None,
             misses: Vec::new(),
@@ -520,7 +582,7 @@ spec:
         };
         let request =
             request.map(|(method, path)| HttpRequest { method, path, host: "", headers: &|_| {} });
-        explain(&loaded.snapshot, &Settings::default(), &question, request.as_ref())
+        explain(&loaded.snapshot, &Settings::default(), &[], &question, request.as_ref())
     }
 
     #[test]
@@ -582,7 +644,7 @@ spec:
                 protocol: Protocol::TCP,
                 dst_port: 81,
             };
-            let told = explain(&loaded.snapshot, &Settings::default(), &question, None);
+            let told = explain(&loaded.snapshot, &Settings::default(), &[], &question, None);
             assert!(told.passes, "{item}\n{told}");
         }
     }

@@ -32,7 +32,7 @@ mod verdict;
 
 pub use compile::Compiler;
 pub use diff::{Change, Fate, diff};
-pub use explain::{Explanation, Miss, Outcome, Side, explain};
+pub use explain::{Audit, Explanation, Miss, Outcome, Side, explain};
 pub use http::HttpScratch;
 pub use identity::{Identities, Identity};
 pub use lint::{Finding, lint};

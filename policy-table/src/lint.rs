@@ -61,6 +61,8 @@ struct Linting<'s> {
     identities: Vec<Labels>,
     addresses: BTreeSet<IpAddr>,
     port_names: BTreeSet<String>,
+    /// The subjects of the rules whose DNS rules let us see answers.
+    sees_answers: Vec<&'s Selector>,
     selects: HashMap<Selector, bool>,
     findings: Vec<Finding>,
 }
@@ -70,6 +72,8 @@ impl<'s> Linting<'s> {
         let identities: BTreeSet<Labels> =
             snapshot.pods.iter().map(|pod| snapshot.labels_of(pod)).collect();
         let ports = snapshot.pods.iter().flat_map(|pod| &pod.ports);
+        let rules = snapshot.policies.iter().flat_map(|policy| &policy.rules);
+        let sees_answers = rules.filter(|rule| rule.egress.clauses.iter().any(reads_dns));
         Self {
             snapshot,
             identities: identities.into_iter().collect(),
@@ -77,6 +81,7 @@ impl<'s> Linting<'s> {
             port_names: ports
                 .filter_map(|port| port.name.as_ref().map(|name| name.to_ascii_lowercase()))
                 .collect(),
+            sees_answers: sees_answers.map(|rule| &rule.subject).collect(),
             selects: HashMap::new(),
             findings: Vec::new(),
         }
@@ -126,11 +131,51 @@ impl<'s> Linting<'s> {
                 );
             }
         }
+        self.audited(policy, rule);
+        self.names(policy, rule);
         for direction in [Direction::Ingress, Direction::Egress] {
             for clause in &rule.section(direction).clauses {
                 self.peers(policy, clause, populated);
                 self.ports(policy, clause, populated);
             }
+        }
+    }
+
+    /// A policy that is only tried: whoever reads the check's result should know that it stops nothing.
+    fn audited(&mut self, policy: &Policy, rule: &Rule) {
+        let clause = rule.ingress.clauses.first().or(rule.egress.clauses.first());
+        if let Some(clause) = clause.filter(|_| policy.audited) {
+            let message = "the policy is in audit mode: what it denies passes".to_owned();
+            let advice = "take the annotation blastdoor.io/policy-audit-mode out to enforce it";
+            self.find(Severity::Info, "audit-mode", policy.origin_of(clause), message, advice);
+        }
+    }
+
+    /// `toFQDNs` for pods of whose DNS answers nothing is seen: no address ever gets a name.
+    fn names(&mut self, policy: &Policy, rule: &Rule) {
+        let names = |peer: &Peer| matches!(peer, Peer::Name(_));
+        let named =
+            rule.egress.clauses.iter().find(
+                |clause| matches!(&clause.peers, Peers::AnyOf(peers) if peers.iter().any(names)),
+            );
+        let Some(clause) = named else { return };
+        let blind = self.identities.iter().find(|labels| {
+            rule.subject.matches(labels)
+                && !self.sees_answers.iter().any(|subject| subject.matches(labels))
+        });
+        if let Some(labels) = blind {
+            let message = format!(
+                "toFQDNs opens nothing for pods with {labels}: no rules.dns lets their DNS answers be seen"
+            );
+            let advice =
+                "allow their DNS server on port 53 with `rules: {dns: [{matchPattern: \"*\"}]}`";
+            self.find(
+                Severity::Warning,
+                "names-not-seen",
+                policy.origin_of(clause),
+                message,
+                advice,
+            );
         }
     }
 
@@ -348,6 +393,11 @@ impl<'s> Linting<'s> {
     }
 }
 
+/// Whether a clause has DNS rules, so that answers are seen.
+fn reads_dns(clause: &Clause) -> bool {
+    matches!(&clause.ports, Ports::AnyOf(ports) if ports.iter().any(|port| port.l7.dns().is_some()))
+}
+
 fn covers(table: &Table, wide: IdentitySet, narrow: IdentitySet) -> bool {
     let is_empty = |set| table.bitmap(set).is_some_and(RoaringBitmap::is_empty);
     match (wide, narrow) {
@@ -448,6 +498,46 @@ mod tests {
         for (spec, code) in rows {
             assert_eq!(codes("shop", &format!("endpointSelector: {{}}, {spec}")), [code], "{spec}");
         }
+    }
+
+    #[test]
+    fn names_without_dns_answers_to_learn_them_from_are_found() {
+        let names = "{toFQDNs: [{matchName: api.example}]}";
+        let dns = "{toEntities: [world], toPorts: [{ports: [{port: \"53\", protocol: UDP}], \
+                   rules: {dns: [{matchPattern: \"*\"}]}}]}";
+        let plain = "{toEntities: [world], toPorts: [{ports: [{port: \"53\", protocol: UDP}]}]}";
+        let spec =
+            |items: &str| codes("shop", &format!("endpointSelector: {{}}, egress: [{items}]"));
+        assert_eq!(spec(names), ["names-not-seen"]);
+        assert_eq!(spec(&format!("{names}, {plain}")), ["names-not-seen"]);
+        assert!(spec(&format!("{names}, {dns}")).is_empty());
+        // The rule that sees them may be another policy's, and must be for the same pods.
+        let of = |policy: &str, app: &str, item: &str| {
+            format!(
+                "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {policy}, namespace: shop}}\n\
+                 spec: {{endpointSelector: {{matchLabels: {{app: {app}}}}}, egress: [{item}]}}\n"
+            )
+        };
+        for (app, expected) in [("a", 0), ("b", 1)] {
+            let other = of("other", app, dns);
+            let sources =
+                [("pods.yaml", PODS), ("n.yaml", &of("n", "a", names)), ("o.yaml", &other)];
+            let snapshot = Snapshot::parse(&sources).unwrap().snapshot;
+            let settings = Settings::default();
+            let table = Table::compile(&snapshot, &settings, &mut Identities::default(), 1);
+            assert_eq!(lint(&snapshot, &table).len(), expected, "{app}");
+        }
+    }
+
+    #[test]
+    fn a_policy_in_audit_mode_is_said_to_be_one() {
+        let policy = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n\
+                      metadata: {name: r, namespace: shop, annotations: {blastdoor.io/policy-audit-mode: enabled}}\n\
+                      spec: {endpointSelector: {}, ingress: [{}]}\n";
+        let snapshot = Snapshot::parse(&[("p.yaml", PODS), ("r.yaml", policy)]).unwrap().snapshot;
+        let table = Table::compile(&snapshot, &Settings::default(), &mut Identities::default(), 1);
+        let found = lint(&snapshot, &table);
+        assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["audit-mode"]);
     }
 
     #[test]

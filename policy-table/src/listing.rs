@@ -26,6 +26,8 @@ pub struct Listed {
     pub direction: Direction,
     /// Whether it denies.
     pub denies: bool,
+    /// Whether its policy is only tried (audit mode).
+    pub audited: bool,
     /// The endpoints it applies to.
     pub subject: String,
     /// With whom.
@@ -56,6 +58,7 @@ pub fn rules(snapshot: &Snapshot) -> Vec<Listed> {
                         rule: policy.origin_of(clause),
                         direction,
                         denies: clause.effect == Effect::Deny,
+                        audited: policy.audited,
                         subject: rule.subject.to_string(),
                         peers: describe_peers(&clause.peers),
                         ports: describe_ports(&clause.ports),

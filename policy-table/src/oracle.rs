@@ -34,6 +34,8 @@ pub struct Oracle<'s> {
     patterns: RefCell<HashMap<String, Option<Regex>>>,
     names: RefCell<HashMap<NamePattern, Option<Regex>>>,
     learned: &'s [Learned],
+    /// What policies in audit mode deny passes.
+    sparing: bool,
 }
 
 /// What a DNS answer told a pod.
@@ -170,7 +172,14 @@ impl<'s> Oracle<'s> {
             patterns: RefCell::default(),
             names: RefCell::default(),
             learned: &[],
+            sparing: false,
         }
+    }
+
+    /// The same, but policies in audit mode deny nothing: neither by their deny rules nor by default. What they allow stays
+    /// allowed, so that this oracle allows whatever the other one does.
+    pub fn sparing(self) -> Self {
+        Self { sparing: true, ..self }
     }
 
     /// The same, when these DNS answers came.
@@ -324,7 +333,10 @@ impl<'s> Oracle<'s> {
         };
         let pod = subject.pod?;
         let selecting = self.selecting(direction, subject);
-        let default_deny = selecting.iter().any(|(_, rule)| rule.section(direction).default_deny);
+        let may_deny = |policy: &Policy| !(self.sparing && policy.audited);
+        let default_deny = selecting
+            .iter()
+            .any(|(policy, rule)| rule.section(direction).default_deny && may_deny(policy));
         let (enforced, default_allow) = match self.settings.enforcement {
             Enforcement::Never => (false, false),
             Enforcement::Always => (true, false),
@@ -333,6 +345,9 @@ impl<'s> Oracle<'s> {
         let mut clauses = Vec::new();
         for (policy, rule) in selecting {
             for clause in &rule.section(direction).clauses {
+                if clause.effect == Effect::Deny && !may_deny(policy) {
+                    continue;
+                }
                 if !self.is_peer(&clause.peers, subject, peer) {
                     continue;
                 }

@@ -27,6 +27,8 @@ impl IdentitySet {
 #[derive(Debug)]
 pub(crate) struct Side {
     pub(crate) enforced: bool,
+    /// Only policies in audit mode deny by default: what no rule allows passes, and is told.
+    pub(crate) tried: bool,
     pub(crate) maps: [PortMap; 6],
     pub(crate) slots: Vec<Slot>,
     /// The names that its rules allow, so that the others need not be learned.
@@ -38,6 +40,7 @@ impl Default for Side {
     fn default() -> Self {
         Self {
             enforced: true,
+            tried: false,
             maps: std::array::from_fn(|_| PortMap::Uniform(u32::MAX)),
             slots: Vec::new(),
             names: IdentitySet::None,
@@ -50,7 +53,7 @@ impl Side {
     pub(crate) fn each_set(&self, mut each: impl FnMut(IdentitySet)) {
         each(self.names);
         for slot in &self.slots {
-            let sets = [slot.denied, slot.allowed, slot.inspected, slot.resolved];
+            let sets = [slot.denied, slot.objected, slot.allowed, slot.inspected, slot.resolved];
             sets.into_iter().for_each(&mut each);
             slot.clauses.iter().for_each(|clause| each(clause.peers));
             let http = slot.http.iter().flat_map(|http| &http.groups);
@@ -106,6 +109,8 @@ impl PortMap {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) denied: IdentitySet,
+    /// Whom the deny rules of policies in audit mode would stop.
+    pub(crate) objected: IdentitySet,
     pub(crate) allowed: IdentitySet,
     pub(crate) inspected: IdentitySet,
     pub(crate) http: Option<PortHttp>,

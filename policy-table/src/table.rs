@@ -151,6 +151,8 @@ pub struct Table {
 /// What one direction says.
 enum Answer {
     Allow(Cause),
+    /// Only policies in audit mode deny.
+    Spare,
     Deny(Denial),
     Inspect(Cause),
     Resolve(Cause),
@@ -289,6 +291,20 @@ impl Table {
         self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
     }
 
+    /// Whether nothing is denied in a direction of an endpoint because the policies that would are only tried (audit mode).
+    pub fn is_tried(&self, endpoint: EndpointIndex, direction: Direction) -> bool {
+        let (sides, own) = (
+            self.sides_of.get(endpoint.position()),
+            self.endpoint(endpoint).is_some_and(|own| self.tries_all || own.audited),
+        );
+        let side = sides.map(|sides| match direction {
+            Direction::Egress => sides.egress,
+            Direction::Ingress => sides.ingress,
+        });
+        let side = side.and_then(|side| self.side(side));
+        side.is_some_and(|side| side.enforced && (side.tried || own))
+    }
+
     /// Builds what judging an endpoint's requests needs, so that nobody waits for it on the packet path.
     ///
     /// Without it, the first request on a port does: the answer is the same.
@@ -324,11 +340,14 @@ impl Table {
         }
         let (mut egress, mut ingress) = (None, None);
         let (mut inspect_egress, mut inspect_ingress) = (false, false);
-        let (mut resolve, mut audited) = (None, None);
+        let (mut resolve, mut audited) = (None::<Cause>, None);
         if let Some(sides) = source {
             let peer = flow.destination.identity;
-            match self.answer(sides.egress, Direction::Egress, peer, &names, flow) {
+            let answer;
+            (answer, audited) = self.answer(sides.egress, Direction::Egress, peer, &names, flow);
+            match answer {
                 Answer::Allow(cause) => egress = Some(cause),
+                Answer::Spare => {}
                 Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
                 Answer::Resolve(cause) => (egress, resolve) = (Some(cause), Some(cause)),
                 Answer::Deny(denial) if self.tries(flow.source) => audited = Some(denial),
@@ -337,16 +356,28 @@ impl Table {
         }
         if let Some(sides) = destination {
             let peer = flow.source.identity;
-            match self.answer(sides.ingress, Direction::Ingress, peer, &Names::NONE, flow) {
+            let (answer, objection) =
+                self.answer(sides.ingress, Direction::Ingress, peer, &Names::NONE, flow);
+            audited = audited.or(objection);
+            match answer {
                 Answer::Allow(cause) => ingress = Some(cause),
+                Answer::Spare => {}
                 Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
                 // Rules about names are read on egress only.
                 Answer::Resolve(cause) => return Access::Deny(unclear(Direction::Ingress, cause)),
-                Answer::Deny(denial) if self.tries(flow.destination) => audited = Some(denial),
+                Answer::Deny(denial) if self.tries(flow.destination) => {
+                    audited = audited.or(Some(denial));
+                }
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
+        let destination_side = destination.map(|sides| sides.ingress);
         let (epoch, destination) = (self.epoch, flow.destination.identity);
+        let only_tried = |side: Option<u32>, peer: Peer| {
+            let side = side.and_then(|side| self.side(side));
+            side.is_some_and(|side| side.tried) || self.tries(peer)
+        };
+        let source = source.map(|sides| sides.egress);
         match resolve {
             Some(cause) if inspect_ingress && !self.tries(flow.source) => {
                 return Access::Deny(unclear(Direction::Egress, cause));
@@ -354,14 +385,16 @@ impl Table {
             Some(cause) if inspect_ingress => audited = Some(unclear(Direction::Egress, cause)),
             Some(_) => {
                 let grounds = Grounds { egress, ingress, audited };
-                let tried = self.tries(flow.source);
+                let tried = only_tried(source, flow.source);
                 return Access::Resolve(DnsAccess { epoch, grounds, tried, destination, names });
             }
             None => {}
         }
         if inspect_egress || inspect_ingress {
-            let tried =
-                Tried { egress: self.tries(flow.source), ingress: self.tries(flow.destination) };
+            let tried = Tried {
+                egress: only_tried(source, flow.source),
+                ingress: only_tried(destination_side, flow.destination),
+            };
             return Access::Inspect(HttpAccess {
                 epoch,
                 egress,
@@ -383,6 +416,7 @@ impl Table {
         endpoint.is_some_and(|endpoint| self.tries_all || endpoint.audited)
     }
 
+    /// What a side says, and what policies in audit mode would have said instead.
     fn answer(
         &self,
         side: u32,
@@ -390,15 +424,15 @@ impl Table {
         peer: Identity,
         names: &Names,
         flow: &Flow,
-    ) -> Answer {
+    ) -> (Answer, Option<Denial>) {
         let cause = |slot, kind| Cause { side, slot, peer, kind };
         let by = |slot, kind, peer| Cause { side, slot, peer, kind };
-        let deny = |slot, kind, explicit| {
-            Answer::Deny(Denial { direction, explicit, cause: cause(slot, kind) })
-        };
+        let denial =
+            |slot, kind, explicit| Denial { direction, explicit, cause: cause(slot, kind) };
+        let deny = |slot, kind, explicit| (Answer::Deny(denial(slot, kind, explicit)), None);
         let Some(policy) = self.side(side) else { return deny(0, CauseKind::NoRule, false) };
         if !policy.enforced {
-            return Answer::Allow(cause(0, CauseKind::NotEnforced));
+            return (Answer::Allow(cause(0, CauseKind::NotEnforced)), None);
         }
         let number =
             policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
@@ -407,23 +441,28 @@ impl Table {
             return deny(0, CauseKind::NoRule, false);
         };
         if self.holds(slot.denied, peer) {
-            deny(number, CauseKind::Denied, true)
-        } else {
-            let resolved = self.find(slot.resolved, peer, names);
-            if let Some(peer) = self.find(slot.inspected, peer, names) {
-                // The same bytes cannot be read as HTTP and as DNS (Cilium: cannot merge conflicting L7 parsers).
-                if resolved.is_some() {
-                    return deny(number, CauseKind::NoRule, false);
-                }
-                Answer::Inspect(by(number, CauseKind::Inspected, peer))
-            } else if let Some(peer) = resolved {
-                Answer::Resolve(by(number, CauseKind::Resolved, peer))
-            } else if let Some(peer) = self.find(slot.allowed, peer, names) {
-                Answer::Allow(by(number, CauseKind::Allowed, peer))
-            } else {
-                deny(number, CauseKind::NoRule, false)
-            }
+            return deny(number, CauseKind::Denied, true);
         }
+        let objects = self.holds(slot.objected, peer);
+        let objection = objects.then(|| denial(number, CauseKind::Objected, true));
+        let resolved = self.find(slot.resolved, peer, names);
+        let answer = if let Some(peer) = self.find(slot.inspected, peer, names) {
+            // The same bytes cannot be read as HTTP and as DNS (Cilium: cannot merge conflicting L7 parsers).
+            if resolved.is_some() {
+                return deny(number, CauseKind::NoRule, false);
+            }
+            Answer::Inspect(by(number, CauseKind::Inspected, peer))
+        } else if let Some(peer) = resolved {
+            Answer::Resolve(by(number, CauseKind::Resolved, peer))
+        } else if let Some(peer) = self.find(slot.allowed, peer, names) {
+            Answer::Allow(by(number, CauseKind::Allowed, peer))
+        } else if policy.tried {
+            let no_rule = denial(number, CauseKind::NoRule, false);
+            return (Answer::Spare, objection.or(Some(no_rule)));
+        } else {
+            return deny(number, CauseKind::NoRule, false);
+        };
+        (answer, objection)
     }
 
     /// The verdict on an HTTP request of a stream that began before the policy said that the port speaks DNS.
@@ -459,6 +498,7 @@ impl Table {
             side.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
         let slot = slot.and_then(|slot| side.slots.get(usize::try_from(slot).ok()?));
         flow.destination.identity.is_outside()
+            && !side.tried
             && !self.tries(flow.source)
             && slot.is_some_and(|slot| match slot.inspected {
                 IdentitySet::None => false,
@@ -554,7 +594,7 @@ impl Table {
                     *grant = Some(cause);
                     report |= wants_report;
                 }
-                Err(cause) if tried => audited = Some((direction, cause)),
+                Err(cause) if tried => audited = audited.or(Some((direction, cause))),
                 Err(cause) => return HttpVerdict::Deny { direction, cause },
             }
         }
@@ -612,6 +652,7 @@ impl Table {
             CauseKind::Http(_) | CauseKind::NoRequest => CauseKind::Inspected,
             CauseKind::Name(_) => CauseKind::Resolved,
             same @ (CauseKind::Denied
+            | CauseKind::Objected
             | CauseKind::Allowed
             | CauseKind::Inspected
             | CauseKind::Resolved) => same,
@@ -668,6 +709,7 @@ impl Table {
             CauseKind::NotEnforced | CauseKind::Itself => MatchType::All,
             CauseKind::NoRule | CauseKind::Stale => MatchType::None,
             CauseKind::Denied
+            | CauseKind::Objected
             | CauseKind::Allowed
             | CauseKind::Inspected
             | CauseKind::Http(_)

@@ -108,7 +108,7 @@ pub struct Grounds {
     pub egress: Option<Cause>,
     /// What the destination's policy said.
     pub ingress: Option<Cause>,
-    /// What would have stopped it, were the policy of the endpoint not only tried (audit mode).
+    /// What would have stopped it, were that policy, or the endpoint's policies, not only tried (audit mode).
     pub audited: Option<Denial>,
 }
 
@@ -138,7 +138,7 @@ pub struct HttpAccess {
     pub(crate) names: Names,
 }
 
-/// Which endpoints' policies are only tried (audit mode).
+/// In which directions nothing is denied because all policies that would are only tried (audit mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tried {
     pub(crate) egress: bool,
@@ -208,6 +208,7 @@ impl Cause {
     pub fn is_of_a_rule(self) -> bool {
         match self.kind {
             CauseKind::Denied
+            | CauseKind::Objected
             | CauseKind::Allowed
             | CauseKind::Inspected
             | CauseKind::Http(_)
@@ -236,6 +237,8 @@ pub(crate) enum CauseKind {
     Itself,
     /// A deny rule.
     Denied,
+    /// A deny rule of a policy in audit mode.
+    Objected,
     /// No rule allowed it.
     NoRule,
     /// An allow rule without HTTP.

@@ -184,7 +184,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     assert!(said(b"apiVersion: v1").contains("blastdoor policy compile DIR -o FILE"));
     let mut other = file.clone();
     other[MAGIC.len()] = 9;
-    assert!(said(&other).contains("format 9, this one reads 1"), "{}", said(&other));
+    assert!(said(&other).contains("format 9, this one reads 2"), "{}", said(&other));
     assert!(said(&file[..file.len() - 5]).contains("truncated"));
     let mut damaged = file.clone();
     *damaged.last_mut().expect("not empty") ^= 1;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     question::RulePlace,
-    status::{EndpointStatus, table},
+    status::{EndpointStatus, enforcement, table},
 };
 
 /// `blastdoor endpoint list`.
@@ -32,7 +32,6 @@ impl fmt::Display for EndpointList {
             ]
             .map(String::from),
         ];
-        let enforced = |enforced: bool| if enforced { "Enabled" } else { "Disabled" }.to_owned();
         for endpoint in &self.0 {
             let of_family = |v6: bool| {
                 let all = endpoint.addresses.iter().filter(|address| address.contains(':') == v6);
@@ -41,8 +40,8 @@ impl fmt::Display for EndpointList {
             let mut labels = endpoint.labels.iter().cloned();
             rows.push([
                 endpoint.pod.clone(),
-                enforced(endpoint.ingress_enforced),
-                enforced(endpoint.egress_enforced),
+                enforcement(endpoint.ingress_enforced, endpoint.ingress_audited).to_owned(),
+                enforcement(endpoint.egress_enforced, endpoint.egress_audited).to_owned(),
                 endpoint.identity.to_string(),
                 labels.next().unwrap_or_default(),
                 of_family(true),
@@ -97,7 +96,7 @@ pub struct HttpEntry {
 /// A rule and what it did.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct RuleEntry {
-    /// `Allow` or `Deny`.
+    /// `Allow` or `Deny`; with ` (Audit)` if its policy is only tried.
     pub policy: String,
     /// `Ingress` or `Egress`.
     pub direction: String,
@@ -228,7 +227,9 @@ mod tests {
             pod: "default/deathstar-a".into(),
             identity: 257,
             ingress_enforced: true,
-            egress_enforced: false,
+            ingress_audited: false,
+            egress_enforced: true,
+            egress_audited: true,
             labels: vec!["k8s:class=deathstar".into(), "k8s:org=empire".into()],
             addresses: vec!["10.0.0.1".into(), "fd00::1".into()],
             port: Some("bd1".into()),

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use policy_table::{
     Explanation, HttpRequest, Miss, Protocol, RuleOrigin, Service, Settings, Side, Snapshot, Table,
-    explain, oracle::Question, snapshot::Pod,
+    explain,
+    oracle::{Learned, Question},
+    snapshot::Pod,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,8 @@ pub struct Told {
     pub verdict: String,
     /// How a service was resolved; empty for a pod or an address.
     pub service: String,
+    /// The names under which the source knows the destination, because DNS told it.
+    pub names: Vec<String>,
     /// The source's egress, then the destination's ingress.
     pub sides: Vec<ToldSide>,
 }
@@ -81,6 +85,8 @@ pub struct ToldSide {
     pub passes: bool,
     /// What came out.
     pub outcome: String,
+    /// Whose audit mode lets it pass although the outcome denies it.
+    pub audited: Option<String>,
     /// The rule that decided, if one did.
     pub rule: Option<RulePlace>,
     /// The HTTP rule that let the request pass.
@@ -112,7 +118,8 @@ impl From<&Side> for ToldSide {
         Self {
             direction: side.direction.to_string(),
             subject: side.subject.clone(),
-            passes: side.outcome.passes(),
+            passes: side.passes(),
+            audited: side.audited.map(|audit| audit.to_string()),
             outcome: side.outcome.to_string(),
             rule: side.decided_by.as_ref().map(RulePlace::from),
             http_rule: side.http_rule.clone(),
@@ -132,7 +139,8 @@ impl Told {
 /// The verdict of what passes.
 const ALLOWED: &str = "allowed";
 
-/// Answers a question, as data and as text; `table` must be compiled from the snapshot with these settings.
+/// Answers a question, as data and as text; `table` must be compiled from the snapshot with these settings. `learned` is
+/// asked what DNS told the pod of these addresses.
 ///
 /// # Errors
 /// What is wrong with the question, and what to ask instead.
@@ -140,14 +148,16 @@ pub fn answer(
     snapshot: &Snapshot,
     settings: &Settings,
     table: &Table,
+    learned: impl FnOnce(&[IpAddr]) -> Vec<Learned>,
     asked: &Asked,
 ) -> Result<(Told, String), String> {
-    let (explained, service) = explained(snapshot, settings, table, asked)?;
+    let (explained, service) = explained(snapshot, settings, table, learned, asked)?;
     let text =
         if service.is_empty() { explained.to_string() } else { format!("{service}\n{explained}") };
     let verdict = if explained.passes { ALLOWED } else { "denied" };
     let sides = explained.sides.iter().map(ToldSide::from).collect();
-    Ok((Told { question: explained.question, verdict: verdict.to_owned(), service, sides }, text))
+    let Explanation { question, names, .. } = explained;
+    Ok((Told { question, verdict: verdict.to_owned(), service, names, sides }, text))
 }
 
 /// The explanation, and how a service was resolved. Of several backends, one that is denied is told about, if any is.
@@ -155,6 +165,7 @@ fn explained(
     snapshot: &Snapshot,
     settings: &Settings,
     table: &Table,
+    learned: impl FnOnce(&[IpAddr]) -> Vec<Learned>,
     asked: &Asked,
 ) -> Result<(Explanation, String), String> {
     let protocol = Protocol(asked.protocol);
@@ -190,13 +201,14 @@ fn explained(
             found.into_iter().map(|address| (address, asked.port)).collect()
         }
     };
+    let learned = learned(&sources);
     let mut told: Vec<(Explanation, IpAddr, u16)> = Vec::new();
     for (destination, dst_port) in destinations {
         let of_family = |source: &&IpAddr| source.is_ipv4() == destination.is_ipv4();
         let Some(source) = sources.iter().find(of_family).copied() else { continue };
         let question = Question { source, destination, protocol, dst_port };
         told.push((
-            explain(snapshot, settings, &question, request.as_ref()),
+            explain(snapshot, settings, &learned, &question, request.as_ref()),
             destination,
             dst_port,
         ));

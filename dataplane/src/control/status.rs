@@ -112,8 +112,12 @@ pub struct EndpointStatus {
     pub identity: u32,
     /// Whether ingress policy is enforced.
     pub ingress_enforced: bool,
+    /// Whether nothing is denied nevertheless, because those policies are only tried (audit mode).
+    pub ingress_audited: bool,
     /// Whether egress policy is enforced.
     pub egress_enforced: bool,
+    /// The same for egress.
+    pub egress_audited: bool,
     /// Its labels, as `source:key=value`.
     pub labels: Vec<String>,
     /// Its addresses.
@@ -302,12 +306,11 @@ impl fmt::Display for Status {
             ["ENDPOINT", "INGRESS", "EGRESS", "IDENTITY", "PORT", "ADDRESSES", "LABELS"]
                 .map(String::from),
         ];
-        let enforced = |enforced: bool| if enforced { "Enabled" } else { "Disabled" }.to_owned();
         rows.extend(self.endpoints.iter().map(|endpoint| {
             [
                 endpoint.pod.clone(),
-                enforced(endpoint.ingress_enforced),
-                enforced(endpoint.egress_enforced),
+                enforcement(endpoint.ingress_enforced, endpoint.ingress_audited).to_owned(),
+                enforcement(endpoint.egress_enforced, endpoint.egress_audited).to_owned(),
                 endpoint.identity.to_string(),
                 endpoint.port.clone().unwrap_or_else(|| "-".into()),
                 endpoint.addresses.join(","),
@@ -342,4 +345,13 @@ pub(super) fn table<const COLUMNS: usize>(
         writeln!(f, "{}", line.trim_end())?;
     }
     writeln!(f)
+}
+
+/// How a direction is enforced, in the words that users of Cilium know.
+pub(super) fn enforcement(enforced: bool, audited: bool) -> &'static str {
+    match (enforced, audited) {
+        (false, _) => "Disabled",
+        (true, false) => "Enabled",
+        (true, true) => "Audit",
+    }
 }

@@ -14,7 +14,7 @@ use parser::{
     network::Protocol,
     tcp::TcpFlags,
 };
-use policy_table::{Access, DnsAccess, DnsVerdict, EndpointIndex, Names, Table};
+use policy_table::{Access, DnsAccess, DnsVerdict, EndpointIndex, Names, Table, oracle::Learned};
 
 use super::{
     PortId, Worker,
@@ -65,6 +65,26 @@ impl<P: Port> Worker<P> {
     ) -> Names {
         let (Some(pod), Some(names)) = (pod, self.pod_names(port)) else { return Names::NONE };
         names.of(address, now, table.epoch(), |name| table.names_of(pod, name))
+    }
+
+    /// What DNS told pods, by their addresses.
+    pub(super) fn learned(&self, pods: &[IpAddr]) -> Vec<Learned> {
+        let mut learned = Vec::new();
+        let Some(table) = self.world.table.as_deref() else { return learned };
+        for (id, view) in self.world.ports() {
+            let names = self.names.get(usize::from(id.0)).and_then(Option::as_deref);
+            let pod = view.endpoint.and_then(|endpoint| table.endpoint(endpoint));
+            let (Some(names), Some(pod)) = (names, pod) else { continue };
+            let Some(pod) = pod.addresses.iter().find(|address| pods.contains(address)) else {
+                continue;
+            };
+            learned.extend(names.known_now(self.now).map(|(name, address)| Learned {
+                pod: *pod,
+                name: name.to_owned(),
+                address,
+            }));
+        }
+        learned
     }
 
     fn pod_names(&mut self, port: PortId) -> Option<&mut PodNames> {

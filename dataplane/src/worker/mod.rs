@@ -20,6 +20,7 @@ pub mod wakeup;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -29,7 +30,7 @@ use crossbeam::{
     queue::ArrayQueue,
 };
 use parser::headers::Headers;
-use policy_table::HttpScratch;
+use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
     budgets::Budgets,
@@ -94,6 +95,13 @@ pub enum Command<P> {
     Report(Sender<Report>),
     /// Tell what rules did since this was last asked, or since the table is in use.
     Hits(Sender<Hits>),
+    /// Tell what DNS told the pods of these addresses, of those that the worker is the home of.
+    Learned {
+        /// The pods.
+        pods: Vec<IpAddr>,
+        /// Where to.
+        to: Sender<Vec<Learned>>,
+    },
     /// End.
     Stop,
 }
@@ -370,6 +378,9 @@ impl<P: Port> Worker<P> {
                 let none = || Hits::new(self.world.table.clone());
                 let hits = self.hits.turn(self.world.table.as_ref()).unwrap_or_else(none);
                 let _nobody = to.send(hits);
+            }
+            Command::Learned { pods, to } => {
+                let _nobody = to.send(self.learned(&pods));
             }
             Command::Stop => {}
         }

@@ -31,6 +31,11 @@ impl Numbering {
         self.policy.rules.get(self.rule)
     }
 
+    /// Whether its policy is only tried (audit mode).
+    pub(super) fn is_audited(&self) -> bool {
+        self.policy.audited
+    }
+
     /// The clauses of a direction, each with its number.
     pub(super) fn clauses(&self, direction: Direction) -> impl Iterator<Item = (&Clause, RuleId)> {
         let clauses = self.rule().map(|rule| rule.section(direction).clauses.as_slice());

@@ -167,9 +167,12 @@ impl SidesOf {
         let mut rules: Vec<&Numbering> =
             rules.iter().filter_map(|number| workshop.rules.get(*number)).collect();
         rules.sort_by(|one, two| one.order().cmp(&two.order()));
-        let sections =
-            || rules.iter().filter_map(|own| own.rule()).map(|rule| rule.section(direction));
-        let default_deny = sections().any(|section| section.default_deny);
+        let denies =
+            |own: &Numbering| own.rule().is_some_and(|rule| rule.section(direction).default_deny);
+        let default_deny = rules.iter().any(|own| denies(own));
+        let tried = workshop.enforcement == Enforcement::Default
+            && default_deny
+            && !rules.iter().any(|own| denies(own) && !own.is_audited());
         let (enforced, default_allow) = match workshop.enforcement {
             Enforcement::Never => (false, false),
             Enforcement::Always => (true, false),
@@ -183,7 +186,8 @@ impl SidesOf {
             let Some(rule) = numbering.rule() else { continue };
             let watches = !rule.section(direction).default_deny;
             for (clause, id) in numbering.clauses(direction) {
-                let about = About { direction, clause, id, watches, named };
+                let audited = numbering.is_audited();
+                let about = About { direction, clause, id, watches, audited, named };
                 about.entries(workshop.peers, workshop.sets, &mut entries);
             }
         }
@@ -216,7 +220,7 @@ impl SidesOf {
             bitmaps: workshop.bitmaps,
             automata: &mut self.automata,
         }
-        .side(names)
+        .side(tried, names)
     }
 }
 
@@ -226,6 +230,8 @@ struct About<'r> {
     clause: &'r Clause,
     id: RuleId,
     watches: bool,
+    /// Its policy is only tried.
+    audited: bool,
     named: &'r [NamedPort],
 }
 
@@ -243,6 +249,7 @@ impl About<'_> {
         let anyone = whom == Whom::All;
         let plain = match self.clause.effect {
             Effect::Allow => CauseKind::Allowed,
+            Effect::Deny if self.audited => CauseKind::Objected,
             Effect::Deny => CauseKind::Denied,
         };
         let matched = |port: bool, every: bool| match (anyone, port, every) {
@@ -336,6 +343,6 @@ impl Side {
     /// Nothing is enforced.
     pub(super) fn open() -> Self {
         let maps = std::array::from_fn(|_| PortMap::Uniform(u32::MAX));
-        Self { enforced: false, maps, slots: Vec::new(), names: IdentitySet::None }
+        Self { enforced: false, maps, ..Self::default() }
     }
 }

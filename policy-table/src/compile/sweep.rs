@@ -82,7 +82,7 @@ pub(super) struct Sweep<'w> {
 
 impl Sweep<'_> {
     /// Turns entries into slots: per protocol, over the borders of their ranges.
-    pub(super) fn side(mut self, names: IdentitySet) -> Side {
+    pub(super) fn side(mut self, tried: bool, names: IdentitySet) -> Side {
         let mut slots = Slots::default();
         let maps = std::array::from_fn(|class| {
             let mut opens: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
@@ -119,7 +119,7 @@ impl Sweep<'_> {
             }
             pages(&runs)
         });
-        Side { enforced: true, maps, slots: slots.made, names }
+        Side { enforced: true, tried, maps, slots: slots.made, names }
     }
 
     fn slot(&mut self, active: &BTreeSet<u32>, slots: &mut Slots) -> u32 {
@@ -149,11 +149,17 @@ impl Sweep<'_> {
             let whom = Whom::union(alike.map(|entry| &entry.peers));
             self.sets.of(whom.as_ref(), self.bitmaps)
         };
-        let [denied, allowed, inspected, resolved] =
-            [CauseKind::Denied, CauseKind::Allowed, CauseKind::Inspected, CauseKind::Resolved]
-                .map(&mut set);
+        let [denied, objected, allowed, inspected, resolved] = [
+            CauseKind::Denied,
+            CauseKind::Objected,
+            CauseKind::Allowed,
+            CauseKind::Inspected,
+            CauseKind::Resolved,
+        ]
+        .map(&mut set);
         let slot = Slot {
             denied,
+            objected,
             allowed,
             inspected,
             http: self.http(&entries),

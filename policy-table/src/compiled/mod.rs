@@ -24,7 +24,7 @@ use wire::{Nonsense, Read, Reader, Writer};
 pub const MAGIC: [u8; 8] = *b"BLASTDR\x1a";
 
 /// The version that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Sections, in the order in which they stand.
 const SECTIONS: [(u32, &str); 3] = [(1, "about"), (2, "sources"), (3, "table")];

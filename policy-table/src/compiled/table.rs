@@ -21,8 +21,13 @@ use crate::verdict::{CauseKind, MatchType, RuleId};
 
 const KINDS: [PolicyKind; 3] =
     [PolicyKind::Cilium, PolicyKind::CiliumClusterwide, PolicyKind::Kubernetes];
-const EFFECTS: [CauseKind; 4] =
-    [CauseKind::Denied, CauseKind::Allowed, CauseKind::Inspected, CauseKind::Resolved];
+const EFFECTS: [CauseKind; 5] = [
+    CauseKind::Denied,
+    CauseKind::Allowed,
+    CauseKind::Inspected,
+    CauseKind::Resolved,
+    CauseKind::Objected,
+];
 const MATCHES: [MatchType; 7] = [
     MatchType::None,
     MatchType::L3L4,
@@ -281,6 +286,7 @@ impl Known<'_> {
 
 fn write_side(out: &mut Writer, side: &Side, places: &hashbrown::HashMap<usize, u32>) {
     out.byte(u8::from(side.enforced));
+    out.byte(u8::from(side.tried));
     write_set(out, side.names);
     let groups = |out: &mut Writer, groups: &[RuleGroup]| {
         out.list(groups, |out, group| {
@@ -293,7 +299,7 @@ fn write_side(out: &mut Writer, side: &Side, places: &hashbrown::HashMap<usize, 
     };
     let place = |address: usize| places.get(&address).copied().unwrap_or(u32::MAX);
     out.list(&side.slots, |out, slot| {
-        for set in [slot.denied, slot.allowed, slot.inspected, slot.resolved] {
+        for set in [slot.denied, slot.objected, slot.allowed, slot.inspected, slot.resolved] {
             write_set(out, set);
         }
         out.optional(slot.http.as_ref(), |out, http| {
@@ -320,11 +326,14 @@ fn write_side(out: &mut Writer, side: &Side, places: &hashbrown::HashMap<usize, 
 }
 
 fn read_side(from: &mut Reader<'_>, known: &Known<'_>) -> Read<Side> {
-    let enforced = from.truth()?;
+    let (enforced, tried) = (from.truth()?, from.truth()?);
     let names = known.set(from)?;
     let slots = from.list(|from| {
-        let [denied, allowed, inspected, resolved] =
-            [known.set(from)?, known.set(from)?, known.set(from)?, known.set(from)?];
+        let mut sets = [IdentitySet::None; 5];
+        for set in &mut sets {
+            *set = known.set(from)?;
+        }
+        let [denied, objected, allowed, inspected, resolved] = sets;
         let http = from.optional(|from| {
             let place = from.number()?;
             let rules = usize::try_from(place).ok().and_then(|place| known.lists.http.get(place));
@@ -346,7 +355,7 @@ fn read_side(from: &mut Reader<'_>, known: &Known<'_>) -> Read<Side> {
             let rule = from.optional(|from| known.rule(from))?;
             Ok(SlotClause { peers, kind, matched, rule })
         })?;
-        Ok(Slot { denied, allowed, inspected, http, resolved, dns, clauses })
+        Ok(Slot { denied, objected, allowed, inspected, http, resolved, dns, clauses })
     })?;
     let mut maps: [PortMap; 6] = std::array::from_fn(|_| PortMap::Uniform(u32::MAX));
     for map in &mut maps {
@@ -356,7 +365,7 @@ fn read_side(from: &mut Reader<'_>, known: &Known<'_>) -> Read<Side> {
         from.check(begins && ascends, "runs of ports from 0 upwards")?;
         *map = pages(&runs);
     }
-    Ok(Side { enforced, maps, slots, names })
+    Ok(Side { enforced, tried, maps, slots, names })
 }
 
 fn write_endpoint(out: &mut Writer, endpoint: &Endpoint, sides: &Sides) {

@@ -81,6 +81,8 @@ pub struct Policy {
     pub line: u32,
     /// Its place among the objects of its file.
     pub position: u32,
+    /// Whether it is only tried (audit mode): it allows what it allows, and what it denies passes and is told.
+    pub audited: bool,
     /// Its `spec` or `specs`.
     pub rules: Vec<Rule>,
 }

@@ -239,7 +239,7 @@ pub(super) fn namespace(into: &mut Source, field: &Field<'_>) -> Read<()> {
 }
 
 /// Whether an object's annotation puts it into audit mode.
-fn audited(field: &Field<'_>) -> Read<bool> {
+pub(super) fn audited(field: &Field<'_>) -> Read<bool> {
     let Some(mode) = below(field, &["metadata", "annotations", AUDIT_MODE]) else {
         return Ok(false);
     };

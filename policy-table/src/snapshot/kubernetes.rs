@@ -75,6 +75,7 @@ pub(super) fn policy(field: &Field<'_>, file: &Arc<str>, position: u32) -> Read<
         file: Arc::clone(file),
         line: field.node.line,
         position,
+        audited: cluster::audited(field)?,
         rules: vec![rule],
     })
 }

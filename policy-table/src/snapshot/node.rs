@@ -4,7 +4,7 @@
 //! [`MAX_DEPTH`], and one file never becomes more than [`MAX_NODES`] nodes however its aliases are arranged. Scalars keep
 //! their text; whoever reads a field decides what it must be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
@@ -105,8 +105,11 @@ impl Unreadable {
     }
 }
 
-/// The documents of a text, in order; empty documents are left out.
-pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Unreadable> {
+/// Hands each document of a text to `take`, in order; empty documents are left out. When the text turns out not to be read,
+/// the documents before that place have been handed on.
+///
+/// One document is in memory at a time: what a large file costs is mostly getting and giving back memory.
+pub(crate) fn each_document(text: &str, mut take: impl FnMut(&Node)) -> Result<(), Unreadable> {
     if text.len() > MAX_BYTES {
         return Err(Unreadable::at(1, format!("the file is larger than {MAX_BYTES} bytes")));
     }
@@ -115,8 +118,25 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Unreadable> {
         let (event, span) =
             event.map_err(|error| Unreadable::at(error.marker().line(), error.info()))?;
         builder.take(event, span.start.line())?;
+        if let Some(document) = builder.document.take() {
+            take(&document);
+        }
     }
-    Ok(builder.documents)
+    Ok(())
+}
+
+/// Keys of a mapping among which a further one is looked for without a hash set.
+const FEW_KEYS: usize = 16;
+
+/// Whether a mapping has no such key yet.
+fn is_new(entries: &[Entry], keys: &mut HashSet<String>, key: &str) -> bool {
+    if entries.len() < FEW_KEYS {
+        return entries.iter().all(|entry| entry.key != key);
+    }
+    if keys.is_empty() {
+        keys.extend(entries.iter().map(|entry| entry.key.clone()));
+    }
+    keys.insert(key.to_owned())
 }
 
 /// A collection that is still open.
@@ -130,14 +150,16 @@ enum Open {
         line: u32,
         anchor: usize,
         entries: Vec<Entry>,
-        keys: std::collections::HashSet<String>,
+        /// Empty while they are few.
+        keys: HashSet<String>,
         key: Option<(u32, String)>,
     },
 }
 
 #[derive(Default)]
 struct Builder {
-    documents: Vec<Node>,
+    /// One that has ended, until it is taken.
+    document: Option<Node>,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -165,7 +187,7 @@ impl Builder {
                     line,
                     anchor,
                     entries: Vec::new(),
-                    keys: std::collections::HashSet::new(),
+                    keys: HashSet::new(),
                     key: None,
                 };
                 self.push(open, at)
@@ -224,9 +246,7 @@ impl Builder {
         }
         match self.open.last_mut() {
             None => {
-                if !node.is_null() {
-                    self.documents.push(node);
-                }
+                self.document = Some(node).filter(|node| !node.is_null());
             }
             Some(Open::List { items, .. }) => items.push(node),
             Some(Open::Map { entries, keys, key, .. }) => match key.take() {
@@ -238,7 +258,7 @@ impl Builder {
                             reason: "a key must be a plain name".to_owned(),
                         });
                     };
-                    if !keys.insert(text.clone()) {
+                    if !is_new(entries, keys, &text) {
                         return Err(Unreadable {
                             line: node.line,
                             reason: format!("the key {text:?} is written twice"),
@@ -266,6 +286,12 @@ fn depth(node: &Node) -> usize {
 mod tests {
     use super::*;
 
+    fn documents(text: &str) -> Result<Vec<Node>, Unreadable> {
+        let mut all = Vec::new();
+        each_document(text, |document| all.push(document.clone()))?;
+        Ok(all)
+    }
+
     fn reason(text: &str) -> String {
         documents(text).unwrap_err().reason
     }
@@ -282,6 +308,11 @@ mod tests {
     fn a_key_written_twice_is_refused() {
         assert!(reason("a: 1\nb: 2\na: 3\n").contains("twice"));
         assert!(reason("{\"a\": 1, \"a\": 2}").contains("twice"));
+        let many: String = (0..100).map(|key| format!("k{key}: 1\n")).collect();
+        assert!(documents(&many).is_ok());
+        for key in [0, 15, 16, 17, 99] {
+            assert!(reason(&format!("{many}k{key}: 2\n")).contains("twice"), "{key}");
+        }
     }
 
     #[test]

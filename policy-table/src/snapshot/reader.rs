@@ -46,7 +46,7 @@ impl<'a> Field<'a> {
     /// The fields of a mapping.
     pub(crate) fn record(self) -> Read<Record<'a>> {
         match &self.node.value {
-            Value::Map(_) => Ok(Record { field: self, taken: Vec::new() }),
+            Value::Map(_) => Ok(Record { field: self, taken: Vec::with_capacity(16) }),
             Value::Scalar { .. } | Value::List(_) => Err(self.refuse("must be a mapping", "")),
         }
     }
@@ -124,10 +124,9 @@ impl<'a> Record<'a> {
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
         self.taken.push(name);
         let node = self.field.node.at(name)?;
-        let path = if self.field.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.field.path)
+        let path = match self.field.path.as_str() {
+            "" => name.to_owned(),
+            above => [above, name].join("."),
         };
         Some(Field { node, path, object: self.field.object })
     }
@@ -177,17 +176,18 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::documents;
+    use super::super::node::each_document;
     use super::*;
 
     fn read<T>(text: &str, with: impl Fn(&Field<'_>) -> Read<T>) -> Read<T> {
         let object = Written { file: "f.yaml".to_owned(), name: "Kind ns/name".to_owned() };
-        let docs = documents(text).unwrap();
-        with(&Field {
-            node: docs[0].at("x").unwrap_or(&docs[0]),
-            path: "spec.x".to_owned(),
-            object: &object,
+        let mut outcome = None;
+        each_document(text, |document| {
+            let node = document.at("x").unwrap_or(document);
+            outcome = Some(with(&Field { node, path: "spec.x".to_owned(), object: &object }));
         })
+        .unwrap();
+        outcome.unwrap()
     }
 
     #[test]

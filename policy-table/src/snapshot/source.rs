@@ -43,9 +43,11 @@ impl Source {
     }
 
     fn file(&mut self, file: &str, text: &str) {
-        let documents = match node::documents(text) {
-            Ok(documents) => documents,
+        match node::each_document(text, |document| self.object(file, document, 0)) {
+            Ok(()) => {}
             Err(unreadable) => {
+                // What it began with is no object of a snapshot, and need not be refused too.
+                *self = Self::default();
                 let template = text
                     .lines()
                     .position(|line| !line.trim_start().starts_with('#') && line.contains("{{"));
@@ -67,11 +69,7 @@ impl Source {
                         refusal(unreadable.line, format!("not YAML: {}", unreadable.reason), "")
                     }
                 });
-                return;
             }
-        };
-        for document in &documents {
-            self.object(file, document, 0);
         }
     }
 

@@ -128,6 +128,15 @@ impl Client<'_> {
     }
 }
 
+/// What the running daemon explains about the client and an address.
+fn explain(lab: &Lab, to: &str) -> Result<Answer> {
+    let socket = lab.state().join("blastdoor.sock");
+    let mut command = Command::new(lab.blastdoor());
+    command.args(["policy", "explain", "--socket"]).arg(socket);
+    command.args(["--from", "default/client", "--to", to, "--port", "8080"]);
+    program::run(&mut command)
+}
+
 fn story(workers: usize) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("cluster.yaml");
@@ -172,6 +181,22 @@ fn story(workers: usize) -> Result<()> {
     client.expect("http://192.0.2.3:8080/v1/", "timeout")?;
     client.expect("http://other.example.test:8080/v1/", "timeout")?;
     client.expect("-X POST http://www.example.test:8080/v1/request-landing", "200")?;
+
+    // The running daemon explains by what DNS told the pod; the files alone cannot.
+    program::wait_for("an explanation by name", Duration::from_secs(10), || {
+        client.expect("http://api.example.test:8080/v1/", "200")?;
+        let told = explain(&lab, "192.0.2.2")?;
+        Ok(told.stdout.contains("that this address is api.example.test.").then_some(told))
+    })
+    .and_then(|told| {
+        ensure!(
+            told.code == Some(0) && told.stdout.contains("its HTTP requests are judged"),
+            "{told}"
+        );
+        Ok(())
+    })?;
+    let unknown = explain(&lab, "192.0.2.9")?;
+    ensure!(unknown.code == Some(1), "nobody said what that address is: {unknown}");
 
     // What the answer said is over: one second, and one of grace.
     program::wait_for("the end of the name", Duration::from_secs(10), || {

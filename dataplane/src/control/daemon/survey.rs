@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam::channel::bounded;
 use parser::ethernet::MacAddress;
+use policy_table::Direction;
 
 use super::{Daemon, WORKER_PATIENCE};
 use crate::{
@@ -152,12 +153,16 @@ impl Daemon {
             .endpoints()
             .iter()
             .map(|endpoint| {
+                let index = table.endpoint_named(&endpoint.namespace, &endpoint.name);
+                let audited = |direction| index.is_some_and(|own| table.is_tried(own, direction));
                 let pod = format!("{}/{}", endpoint.namespace, endpoint.name);
                 let port = self.ports.iter().flatten().find(|port| port.pod.as_ref() == Some(&pod));
                 EndpointStatus {
                     identity: endpoint.identity.number(),
                     ingress_enforced: endpoint.ingress_enforced,
+                    ingress_audited: audited(Direction::Ingress),
                     egress_enforced: endpoint.egress_enforced,
+                    egress_audited: audited(Direction::Egress),
                     labels: endpoint.labels.iter().map(ToString::to_string).collect(),
                     addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
                     port: port.map(|port| port.interface.name.clone()),

@@ -1,7 +1,9 @@
 //! What the daemon answers about the policy in force: explanations, identities, rules and what they did, selectors.
 
+use std::net::IpAddr;
+
 use crossbeam::channel::bounded;
-use policy_table::{Direction, rules, selectors};
+use policy_table::{Direction, oracle::Learned, rules, selectors};
 
 use super::{Daemon, WORKER_PATIENCE};
 use crate::{
@@ -21,10 +23,24 @@ impl Daemon {
     pub(super) fn explain(&self, asked: &Asked) -> Answer {
         let Some((snapshot, table)) = self.policy.in_force() else { return nothing_in_force() };
         let settings = self.policy.settings(&self.host_addresses);
-        match question::answer(&snapshot, &settings, table, asked) {
+        match question::answer(&snapshot, &settings, table, |pods| self.learned(pods), asked) {
             Ok((told, text)) => Answer::Explained { told: Box::new(told), text },
             Err(reason) => Answer::Wrong { reason },
         }
+    }
+
+    /// What DNS told the pods of these addresses, as the workers know it.
+    fn learned(&self, pods: &[IpAddr]) -> Vec<Learned> {
+        let (sender, receiver) = bounded(self.hands.len().max(1));
+        for hand in &self.hands {
+            hand.tell(Command::Learned { pods: pods.to_vec(), to: sender.clone() });
+        }
+        drop(sender);
+        let mut learned = Vec::new();
+        while let Ok(mut more) = receiver.recv_timeout(WORKER_PATIENCE) {
+            learned.append(&mut more);
+        }
+        learned
     }
 
     /// Answers `endpoint list`.
@@ -64,7 +80,13 @@ impl Daemon {
                 requests: hits.and_then(|hits| hits.http.get(&http.rule)).copied().unwrap_or(0),
             });
             RuleEntry {
-                policy: if listed.denies { "Deny" } else { "Allow" }.to_owned(),
+                policy: match (listed.denies, listed.audited) {
+                    (false, false) => "Allow",
+                    (false, true) => "Allow (Audit)",
+                    (true, false) => "Deny",
+                    (true, true) => "Deny (Audit)",
+                }
+                .to_owned(),
                 direction: match listed.direction {
                     Direction::Ingress => "Ingress",
                     Direction::Egress => "Egress",

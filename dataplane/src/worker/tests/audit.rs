@@ -51,3 +51,25 @@ fn a_request_that_no_rule_allows_passes_unchanged_and_is_told() {
     assert_eq!(out.len(), 1);
     assert_eq!(rig.worker.counters.dropped_in_all(), 0);
 }
+
+/// The annotation is on the policy, not on the daemon.
+#[test]
+fn a_policy_in_audit_mode_stops_nothing_and_is_told() {
+    let annotations = "metadata:\n  annotations: {blastdoor.io/policy-audit-mode: enabled}\n";
+    let tried = L7.replacen("metadata:\n", annotations, 1);
+    assert_ne!(tried, L7);
+    let mut rig = Rig::new(&tried);
+    let out = rig.send(XWING, &bytes(&syn(envelope(XWING, "10.0.0.3", "10.0.0.2"), 40000, 80)));
+    assert_eq!(out.len(), 1, "no rule allows it");
+    assert_eq!((rig.worker.counters.audited, rig.told_audits()), (1, 1));
+    rig.shake_hands();
+    let out = rig.send(TIEFIGHTER, &bytes(&request(1001, 5001, PUT)));
+    let [(DEATHSTAR, packet)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(headers(packet).payload(packet), Some(PUT));
+    assert_eq!((rig.worker.counters.requests.audited, rig.told_audits()), (1, 1));
+    // Enforced by the next epoch, the same connection is held to it.
+    rig.apply(L7);
+    let next = 1001 + u32::try_from(PUT.len()).unwrap();
+    rig.send(TIEFIGHTER, &bytes(&request(next, 5001, PUT)));
+    assert_eq!(rig.worker.counters.requests.denied, 1);
+}

@@ -63,8 +63,8 @@ pub(super) fn policy(
     }
     object.finish()?;
     let namespace = reading.namespace;
-    let (file, line) = (Arc::clone(file), field.node.line);
-    Ok(Policy { kind, namespace, name, file, line, position, rules })
+    let (file, line, audited) = (Arc::clone(file), field.node.line, cluster::audited(field)?);
+    Ok(Policy { kind, namespace, name, file, line, position, audited, rules })
 }
 
 pub(super) fn cidr_group(into: &mut Source, field: &Field<'_>) -> Read<()> {

@@ -126,7 +126,7 @@ pub(super) fn tell(args: &ExplainArgs) -> Result<ExitCode> {
     };
     let settings = args.enforcement.settings();
     let table = Table::compile(&snapshot, &settings, &mut Identities::default(), 0);
-    match question::answer(&snapshot, &settings, &table, &asked) {
+    match question::answer(&snapshot, &settings, &table, |_pods| Vec::new(), &asked) {
         Ok((told, text)) => say_told(&told, &text, args.output),
         Err(wrong) => Ok(fail(&wrong, WRONG)),
     }
