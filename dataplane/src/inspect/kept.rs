@@ -61,6 +61,11 @@ impl Kept {
         self.store.as_ref().map_or(0, |store| store.spans.len())
     }
 
+    /// Whether everything stored passed in the client's own segments.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.spans.iter().all(|span| !span.owned))
+    }
+
     /// Appends bytes whose position is at or after everything stored.
     pub(super) fn append(&mut self, start: u64, bytes: &[u8], owned: bool) {
         if !bytes.is_empty() {

@@ -146,8 +146,8 @@ impl Stream {
             self.kept.free_to(sender);
             self.kept.shrink();
             self.up.splice.settle(position);
-            let more = self.owes_server();
-            if more || self.timers.is_some() {
+            if self.timers.is_some() {
+                let more = self.owes_server();
                 self.timers().kept.restart(more, around.now, around.limits);
             }
             return true;

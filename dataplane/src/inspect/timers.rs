@@ -107,6 +107,12 @@ impl Stream {
         self.timers.as_ref().map_or(NO_TICK, |timers| timers.closing_due)
     }
 
+    /// Whether nothing is due but the end of an idle connection.
+    #[must_use]
+    pub fn is_at_ease(&self) -> bool {
+        self.phase == Phase::Open && self.timers.is_none()
+    }
+
     /// When [`Stream::tick`] must be called next; `None` when nothing waits.
     #[must_use]
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {

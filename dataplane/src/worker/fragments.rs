@@ -236,8 +236,8 @@ impl<P: Port> Worker<P> {
             {
                 self.discard(Verdict::Drop(DropReason::BadChecksum), joined);
             }
-            Ok(headers) if self.fits(world, found, &headers) => {
-                self.inspect(world, found, &headers, joined, now);
+            Ok(mut headers) if self.fits(world, found, &headers) => {
+                self.inspect(world, found, &mut headers, joined, now);
             }
             Ok(_) => self.discard(Verdict::Drop(DropReason::TooBig), joined),
             Err(malformed) => self.discard(Verdict::Drop(malformed.into()), joined),

@@ -14,7 +14,7 @@ use parser::{
     tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{
-    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
+    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     linear::Workbench,
 };
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
+    connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
@@ -105,23 +105,10 @@ struct FrameSink<'a> {
     pool: &'a mut Pool,
     workbench: &'a mut Workbench,
     counters: &'a mut Counters,
-    /// As the server knows the connection, and as the client does.
+    /// As the server knows the connection.
     flow: &'a FlowTuple,
-    addressed: &'a FlowTuple,
-}
-
-impl<'a> FrameSink<'a> {
-    /// A sink, and the stream whose it is.
-    fn new(
-        connection: &'a mut Connection,
-        outbox: &'a mut Outbox,
-        (pool, workbench): (&'a mut Pool, &'a mut Workbench),
-        counters: &'a mut Counters,
-    ) -> (Self, &'a mut Option<Box<Stream>>) {
-        let Connection { flow, service, stream, .. } = connection;
-        let addressed = service.as_deref().unwrap_or(flow);
-        (Self { outbox, pool, workbench, counters, flow, addressed }, stream)
-    }
+    /// As the client does, if it addressed a service.
+    service: Option<&'a FlowTuple>,
 }
 
 impl Sink for FrameSink<'_> {
@@ -136,7 +123,7 @@ impl Sink for FrameSink<'_> {
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
         self.counters.built += 1;
         let tuple = match to {
-            Side::Client => self.addressed.reversed(),
+            Side::Client => self.service.unwrap_or(self.flow).reversed(),
             Side::Server => *self.flow,
         };
         match emit(&segment, &tuple, self.pool, self.workbench) {
@@ -150,13 +137,11 @@ impl Sink for FrameSink<'_> {
 /// The engine's judge: the table of this epoch.
 struct PolicyJudge<'a> {
     table: &'a Table,
-    access: Access,
+    judgement: &'a Judgement,
     scratch: &'a mut HttpScratch,
     reporting: &'a Reporting,
     hits: &'a mut Hits,
-    flow: FlowTuple,
-    source: Identity,
-    destination: Identity,
+    flow: &'a FlowTuple,
     now: Tick,
     requests: RequestCounters,
     events_lost: u64,
@@ -165,21 +150,18 @@ struct PolicyJudge<'a> {
 impl<'a> PolicyJudge<'a> {
     fn new(
         table: &'a Table,
-        connection: &Connection,
+        (judgement, flow): (&'a Judgement, &'a FlowTuple),
         scratch: &'a mut HttpScratch,
         (reporting, hits): (&'a Reporting, &'a mut Hits),
         now: Tick,
     ) -> Self {
-        let judgement = &connection.judgement;
         Self {
             table,
-            access: judgement.access,
+            judgement,
             scratch,
             reporting,
             hits,
-            flow: connection.flow,
-            source: judgement.source.identity,
-            destination: judgement.destination.identity,
+            flow,
             now,
             requests: RequestCounters::default(),
             events_lost: 0,
@@ -206,7 +188,7 @@ impl PolicyJudge<'_> {
             host: head.host,
             headers: &fields,
         };
-        match &self.access {
+        match &self.judgement.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
             // The port is about DNS now, which no request is.
             Access::Resolve(dns) => self.table.no_request(dns),
@@ -265,9 +247,9 @@ impl PolicyJudge<'_> {
         let event = FlowEvent {
             tick: self.now,
             epoch: self.table.epoch(),
-            tuple: self.flow,
-            source: self.source,
-            destination: self.destination,
+            tuple: *self.flow,
+            source: self.judgement.source.identity,
+            destination: self.judgement.destination.identity,
             flags: TcpFlags::NONE,
             icmp_type: None,
             happening,
@@ -323,27 +305,30 @@ impl<P: Port> Worker<P> {
             .and_then(|payload| segment(found.direction, headers, frame, payload))
             .filter(|_| is_intact(frame, headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
-        let tried = matches!(connection.judgement.access, Access::Inspect(_));
+        let Connection { flow, shadow, judgement, .. } = connection;
+        let tried = matches!(judgement.access, Access::Inspect(_));
         let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
             let telling = (&self.reporting, &mut self.hits);
-            PolicyJudge::new(table, connection, &mut self.scratch, telling, now)
+            PolicyJudge::new(table, (judgement, flow), &mut self.scratch, telling, now)
         });
         let limits = &self.settings.limits;
-        let follows = match (&mut connection.shadow, &segment) {
+        let mut opened = None;
+        let follows = match (shadow, &segment) {
             (Some(shadow), Some(segment)) => match &mut audit {
                 Some(judge) => shadow.watch(segment, now, limits, judge),
                 None => shadow.watch(segment, now, limits, &mut Everybody),
             },
             (None, Some(segment)) => {
-                if let Some(shadow) = Shadow::open(segment, now) {
-                    self.connections.follow(found.id, shadow);
-                }
+                opened = Shadow::open(segment, now);
                 true
             }
             (_, None) => false,
         };
         if let Some(audit) = audit {
             audit.report(&mut self.counters);
+        }
+        if let Some(shadow) = opened {
+            self.connections.follow(found.id, shadow);
         }
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
@@ -365,7 +350,7 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         found: Found,
-        headers: &Headers,
+        headers: &mut Headers,
         frame: Frame,
         now: Tick,
     ) {
@@ -386,18 +371,21 @@ impl<P: Port> Worker<P> {
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
-        let reports = (&self.reporting, &mut self.hits);
-        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-        let denied_now = match judge.access {
+        let Connection { flow, service, stream, judgement, .. } = &mut *connection;
+        let denied_now = match judgement.access {
             Access::Deny(denial) => Some(denial),
             Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => None,
         };
-        let (mut sink, stream) = FrameSink::new(
-            connection,
-            &mut self.outbox,
-            (&mut self.pool, &mut self.workbench),
-            &mut self.counters,
-        );
+        let reports = (&self.reporting, &mut self.hits);
+        let mut judge = PolicyJudge::new(table, (judgement, flow), &mut self.scratch, reports, now);
+        let mut sink = FrameSink {
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            workbench: &mut self.workbench,
+            counters: &mut self.counters,
+            flow,
+            service: service.as_deref(),
+        };
         let mut revoked = None;
         let disposition = match (stream.as_mut(), denied_now) {
             (Some(stream), Some(denial)) if !stream.is_closed() => {
@@ -475,15 +463,19 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
+            let Connection { flow, service, stream, judgement, .. } = connection;
+            let denied = matches!(judgement.access, Access::Deny(_));
             let reports = (&self.reporting, &mut self.hits);
-            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-            let denied = matches!(judge.access, Access::Deny(_));
-            let (mut sink, stream) = FrameSink::new(
-                connection,
-                &mut self.outbox,
-                (&mut self.pool, &mut self.workbench),
-                &mut self.counters,
-            );
+            let mut judge =
+                PolicyJudge::new(table, (judgement, flow), &mut self.scratch, reports, now);
+            let mut sink = FrameSink {
+                outbox: &mut self.outbox,
+                pool: &mut self.pool,
+                workbench: &mut self.workbench,
+                counters: &mut self.counters,
+                flow,
+                service: service.as_deref(),
+            };
             let Some(stream) = stream else { continue };
             if denied {
                 // As with a segment: nothing that is held may leave any more.
@@ -509,18 +501,19 @@ impl<P: Port> Worker<P> {
         let held = stream.held_bytes();
         let Some(victim) = self.connections.charge(id, held) else { return };
         let Some(connection) = self.connections.connection(victim) else { return };
-        let (mut sink, stream) = FrameSink::new(
-            connection,
-            &mut self.outbox,
-            (&mut self.pool, &mut self.workbench),
-            &mut self.counters,
-        );
-        let Some(stream) = stream else {
+        let Connection { flow, service, stream: Some(stream), phase, .. } = connection else {
             return self.unfollow(victim);
         };
-        stream.reset(&mut sink);
+        stream.reset(&mut FrameSink {
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            workbench: &mut self.workbench,
+            counters: &mut self.counters,
+            flow,
+            service: service.as_deref(),
+        });
         let left = stream.held_bytes();
-        connection.phase = Phase::Closing;
+        *phase = Phase::Closing;
         self.counters.streams_shed += 1;
         let _within_budget = self.connections.charge(victim, left);
         let found = Found { id: victim, direction: Direction::Original };
@@ -534,6 +527,10 @@ impl<P: Port> Worker<P> {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };
+        // One that waits for nothing but the end of an idle time is woken often enough already.
+        if stream.wake != NO_TICK && stream.is_at_ease() {
+            return;
+        }
         let Some(due) = stream.deadline(&self.settings.limits) else { return };
         // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
         // were replaced by nearer ones then leave the heap soon.
@@ -549,7 +546,7 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         found: Found,
-        arrived: Option<(&Headers, Frame)>,
+        arrived: Option<(&mut Headers, Frame)>,
     ) -> Option<Frame> {
         let Found { id, direction: from } = found;
         let Some(connection) = self.connections.connection(id) else {
@@ -559,7 +556,7 @@ impl<P: Port> Worker<P> {
             (connection.judgement.source_port, connection.judgement.destination_port);
         let (way_port, way_tuple) = connection.way(from);
         let mut outs = std::mem::take(&mut self.outbox.0);
-        let (headers, mut frame) = match arrived {
+        let (mut headers, mut frame) = match arrived {
             Some((headers, frame)) => (Some(headers), Some(frame)),
             None => (None, None),
         };
@@ -570,7 +567,9 @@ impl<P: Port> Worker<P> {
                     self.transmit(world, port, frame);
                 }
                 Out::Forward { keep, edit } => {
-                    let (Some(headers), Some(whole)) = (headers, frame.take()) else { continue };
+                    let (Some(headers), Some(whole)) = (headers.take(), frame.take()) else {
+                        continue;
+                    };
                     let way = (way_port, &way_tuple);
                     if keep == (0..headers.payload_len) {
                         self.forward_whole(world, way, headers, whole, edit.as_ref());
@@ -590,14 +589,13 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         (port, tuple): (PortId, &FlowTuple),
-        headers: &Headers,
+        headers: &mut Headers,
         mut frame: Frame,
         edit: Option<&OwnedHeader>,
     ) {
-        let mut headers = *headers;
         let edited = edit
-            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
-            .and_then(|()| super::carry_out::route(&mut frame, &mut headers, Some(tuple)));
+            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), headers))
+            .and_then(|()| super::carry_out::route(&mut frame, headers, Some(tuple)));
         match edited {
             Ok(()) => self.transmit(world, port, frame),
             Err(reason) => self.discard(Verdict::Drop(reason), frame),
