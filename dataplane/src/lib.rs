@@ -6,7 +6,7 @@
 //!   worker/      the loop: judge, carry out               world.rs    what workers read and never change
 //!   connection/  both directions of a flow                flow.rs     what observers see; hits.rs: what rules did
 //!   inspect/     TCP bytes to judged requests             service.rs  ClusterIP to endpoint
-//!   names.rs     what DNS told a pod
+//!   names.rs     what DNS told a pod                        prefetch.rs memory asked for before it is needed
 //!   lab/         a small cluster in network namespaces
 //! ```
 
@@ -21,6 +21,7 @@ pub mod hits;
 pub mod inspect;
 pub mod lab;
 pub mod names;
+mod prefetch;
 pub mod reply;
 pub mod service;
 pub mod umem;

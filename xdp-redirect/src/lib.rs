@@ -10,6 +10,7 @@
 //! daemon finds the pin, puts its own program behind the same link in one atomic step and fills its own map.
 
 use std::{
+    cell::RefCell,
     io,
     net::{IpAddr, Ipv6Addr},
     os::fd::AsRawFd,
@@ -28,6 +29,16 @@ use aya::{
 
 /// The program, compiled from `redirect.bpf.c` by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect.bpf.o"));
+
+thread_local! {
+    /// One for all ports: a new one reads the types of the kernel (5 MB), which took longer than all the rest of a port. The
+    /// program looks into nothing of the kernel's, so it needs none of them.
+    static LOADER: RefCell<EbpfLoader<'static>> = {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        RefCell::new(loader)
+    };
+}
 
 /// Queues that a port can have (`sockets` in `redirect.bpf.c`).
 pub const MAX_QUEUES: u32 = 64;
@@ -179,21 +190,23 @@ impl Program {
         place: impl FnOnce(&mut Xdp) -> Result<(Mode, Option<PathBuf>), ProgramError>,
     ) -> Result<Self, ProgramError> {
         let (takes_everything, fallback) = match role {
-            Role::Pod => (1u32, Fallback::Drop),
-            Role::Uplink { fallback } => (0u32, fallback),
+            Role::Pod => (&1u32, Fallback::Drop),
+            Role::Uplink { fallback } => (&0u32, fallback),
         };
-        let fallback: u32 = match fallback {
-            Fallback::Drop => 1,
-            Fallback::Pass => 2,
+        let fallback = match fallback {
+            Fallback::Drop => &1u32,
+            Fallback::Pass => &2u32,
         };
-        let mut object = EbpfLoader::new()
-            .override_global("takes_everything", &takes_everything, true)
-            .override_global("fallback", &fallback, true)
-            .load(OBJECT)
-            .map_err(|source| ProgramError::Load {
-                interface: interface.to_owned(),
-                source: Box::new(source),
-            })?;
+        let object = LOADER.with_borrow_mut(|loader| {
+            loader
+                .override_global("takes_everything", takes_everything, true)
+                .override_global("fallback", fallback, true)
+                .load(OBJECT)
+        });
+        let mut object = object.map_err(|source| ProgramError::Load {
+            interface: interface.to_owned(),
+            source: Box::new(source),
+        })?;
         let sockets = object.take_map("sockets").ok_or(ProgramError::Object("map `sockets`"))?;
         let addresses =
             object.take_map("addresses").ok_or(ProgramError::Object("map `addresses`"))?;

@@ -11,7 +11,7 @@ pub mod table;
 pub mod tcp;
 
 pub use judgement::{Judgement, Judgements};
-pub use table::{ConnectionId, Connections, Found};
+pub use table::{ConnectionId, Connections, Found, Sought};
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use parser::flow_key::FlowTuple;
 
 use crate::{
     inspect::{Shadow, Stream},
+    prefetch::prefetch,
     worker::{PortId, clock::Tick},
 };
 
@@ -37,6 +38,16 @@ impl Connection {
         match self.judgement.source.endpoint {
             Some(_) => self.judgement.source_port,
             None => self.judgement.destination_port,
+        }
+    }
+
+    /// Asks for the memory behind it.
+    fn prefetch(&self) {
+        if let Some(shadow) = &self.shadow {
+            prefetch(shadow.stream(), size_of::<Stream>());
+        }
+        if let Some(stream) = &self.stream {
+            prefetch(&raw const **stream, size_of::<Stream>());
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     budgets::Budgets,
     drop_reason::DropReason,
     inspect::Shadow,
+    prefetch::prefetch,
     worker::PortId,
     worker::clock::{Tick, between},
 };
@@ -81,6 +82,25 @@ impl Entry {
     }
 }
 
+/// A flow that is looked for, and where its connection probably is.
+///
+/// Looking for the flows of a batch before the first of them is needed brings their connections into the cache together.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    tuple: FlowTuple,
+    hash: u64,
+    guess: Option<Entry>,
+    /// The table's version when this was guessed: in another one, the flow may have become another connection's.
+    version: u64,
+}
+
+impl Sought {
+    /// The flow.
+    pub fn tuple(&self) -> &FlowTuple {
+        &self.tuple
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     generation: u32,
@@ -101,6 +121,8 @@ pub struct Connections {
     cursor: usize,
     evicted: u64,
     expired: u64,
+    /// Counts the changes of the index.
+    version: u64,
 }
 
 impl Connections {
@@ -118,6 +140,7 @@ impl Connections {
             cursor: 0,
             evicted: 0,
             expired: 0,
+            version: 0,
         }
     }
 
@@ -151,18 +174,63 @@ impl Connections {
 
     /// The connection that a packet with this tuple belongs to.
     pub fn find(&self, tuple: &FlowTuple) -> Option<Found> {
-        let Self { index, slots, .. } = self;
-        let mut direction = Direction::Original;
-        let entry = index.find(self.hash(tuple), |entry| match entry.flow(slots) {
-            Some(flow) if flow == tuple => true,
-            Some(flow) if *flow == tuple.reversed() => {
-                direction = Direction::Reply;
-                true
-            }
-            _ => false,
-        })?;
+        self.search(tuple, self.hash(tuple))
+    }
+
+    /// Looks for the connection that a packet with this tuple belongs to, without waiting for its memory: [`Connections::found`]
+    /// tells which it is.
+    pub fn seek(&self, tuple: &FlowTuple) -> Sought {
+        let hash = self.hash(tuple);
+        let mut guess = None;
+        // The index keeps seven bits of each hash, so the first entry that has the same ones is nearly always the right one.
+        let _first = self.index.find(hash, |entry| {
+            guess = Some(*entry);
+            true
+        });
+        if let Some(slot) = guess.and_then(|entry| self.slots.get(entry.slot())) {
+            prefetch(slot, size_of::<Slot>());
+        }
+        Sought { tuple: *tuple, hash, guess, version: self.version }
+    }
+
+    /// Asks for the memory behind the connection that is looked for.
+    pub fn approach(&self, sought: &Sought) {
+        let slot = sought.guess.and_then(|entry| self.slots.get(entry.slot()));
+        if let Some(connection) = slot.and_then(|slot| slot.connection.as_ref()) {
+            connection.prefetch();
+        }
+    }
+
+    /// The connection that was looked for. Exactly what [`Connections::find`] finds.
+    pub fn found(&self, sought: &Sought) -> Option<Found> {
+        let Sought { tuple, hash, guess, version } = sought;
+        guess
+            .filter(|_| *version == self.version)
+            .and_then(|entry| self.match_entry(entry, tuple))
+            .or_else(|| self.search(tuple, *hash))
+    }
+
+    fn search(&self, tuple: &FlowTuple, hash: u64) -> Option<Found> {
+        let mut found = None;
+        let _entry = self.index.find(hash, |entry| {
+            found = self.match_entry(*entry, tuple);
+            found.is_some()
+        });
+        found
+    }
+
+    /// The connection that this entry leads to, if a packet with this tuple belongs to it.
+    fn match_entry(&self, entry: Entry, tuple: &FlowTuple) -> Option<Found> {
+        let flow = entry.flow(&self.slots)?;
+        let direction = if flow == tuple {
+            Direction::Original
+        } else if *flow == tuple.reversed() {
+            Direction::Reply
+        } else {
+            return None;
+        };
         let slot = u32::try_from(entry.slot()).ok()?;
-        let generation = slots.get(entry.slot())?.generation;
+        let generation = self.slots.get(entry.slot())?.generation;
         Some(Found { id: ConnectionId { slot, generation }, direction })
     }
 
@@ -248,6 +316,7 @@ impl Connections {
     /// Lets `entry` be what is found by `flow`, in place of an older one.
     fn enter(&mut self, entry: Entry, flow: &FlowTuple) {
         let hash = self.hash(flow);
+        self.version += 1;
         let Self { index, slots, hasher, .. } = self;
         let same = |other: &Entry| {
             other.flow(slots).is_some_and(|other| other == flow || *other == flow.reversed())
@@ -268,6 +337,7 @@ impl Connections {
         let slot =
             self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         let connection = slot.connection.take()?;
+        self.version += 1;
         self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
@@ -458,6 +528,28 @@ mod tests {
             Some(Found { id, direction: Direction::Reply })
         );
         assert_eq!(table.find(&tuple(1001)), None);
+    }
+
+    #[test]
+    fn what_was_sought_before_the_table_changed_is_found_as_it_is_now() {
+        let mut table = table(8);
+        let flow = tuple(1000).reversed();
+        let before = table.seek(&flow);
+        let first = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
+        let found = |table: &Connections, sought| {
+            let found = table.found(&sought);
+            assert_eq!(found, table.find(&flow));
+            found.map(|found| found.id)
+        };
+        assert_eq!(found(&table, before), Some(first));
+        // Another connection takes the flow over, while the first one still has it.
+        let known = table.seek(&flow);
+        assert_eq!(found(&table, known), Some(first));
+        let second = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
+        assert_eq!(found(&table, known), Some(second));
+        let known = table.seek(&flow);
+        assert!(table.remove(second).is_some());
+        assert_eq!(found(&table, known), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! acknowledges it, and belongs to a request that was allowed; every limit that is reached is a refusal, never a pass.
 #![forbid(unsafe_code)]
 
+mod bare;
 mod client;
 mod flow;
 #[cfg(test)]

@@ -274,6 +274,7 @@ impl Stream {
             self.timers().kept.start(around.now, around.limits);
         }
         self.watch(around.now, around.limits);
+        self.timers.take_if(|timers| timers.are_stopped());
     }
 
     /// Reads requests out of what is held.

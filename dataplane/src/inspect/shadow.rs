@@ -46,6 +46,11 @@ impl Shadow {
             && self.0.is_readable()
     }
 
+    /// The engine's state.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.0
+    }
+
     /// Heap in use beyond the state itself, for the caller's budgets; bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

@@ -17,7 +17,7 @@ use core::ops::Range;
 use parser::tcp::{SeqNumber, TcpFlags};
 
 use super::{
-    Disposition, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
+    Disposition, Edit, Judge, Limits, NewSegment, Segment, Side, Sink, StreamDrop, Tick,
     flow::{End, Flow},
     handshake::forward_syn,
     holes::Holes,
@@ -171,6 +171,22 @@ impl Stream {
 
     /// Takes one segment of either side.
     pub fn segment<J: Judge, S: Sink>(
+        &mut self,
+        segment: &Segment<'_>,
+        now: Tick,
+        limits: &Limits,
+        judge: &mut J,
+        sink: &mut S,
+    ) -> Disposition {
+        if self.take_bare(segment, now) {
+            sink.forward(0..0, Edit::Unchanged);
+            return Disposition::Forwarded;
+        }
+        self.go_the_long_way(segment, now, limits, judge, sink)
+    }
+
+    /// Takes any segment.
+    pub(super) fn go_the_long_way<J: Judge, S: Sink>(
         &mut self,
         segment: &Segment<'_>,
         now: Tick,

@@ -17,6 +17,8 @@ use std::{
     sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
+use crate::prefetch::prefetch;
+
 /// Bytes of a chunk. Aligned chunks of one page: smaller ones break multi-buffer packets on veth (`af-xdp-facts.md`).
 pub const FRAME_SIZE: usize = 4096;
 
@@ -140,6 +142,11 @@ impl Frame {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `Frame::data` and `Frame::len` keep these bytes valid and ours.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), usize::from(self.len)) }
+    }
+
+    /// Asks for the memory that the packet's headers lie in.
+    pub fn prefetch(&self) {
+        prefetch(self.data.as_ptr(), 128);
     }
 
     /// The same bytes, to be edited in place.

@@ -129,7 +129,8 @@ impl<P: Port> Worker<P> {
         if is_ndp(&headers) || headers.icmp_error().is_some() {
             return self.drop_whole(DropReason::Fragment, fragments);
         }
-        match self.judge(world, port, &headers, settled, now) {
+        let sought = headers.flow_tuple().map(|tuple| self.connections.seek(&tuple));
+        match self.judge(world, port, (&headers, sought.as_ref()), settled, now) {
             Verdict::Forward { port, rewrite } => {
                 self.forward_fragments(world, port, &headers, rewrite.as_ref(), fragments);
             }

@@ -20,7 +20,7 @@ use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Names, 
 
 use super::{PortId, Worker, WorkerId, clock::Tick, related::Quoted};
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
+    connection::{Connection, ConnectionId, Direction, Found, Judgement, Sought, tcp::Phase},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening},
     reply::Answer,
@@ -96,14 +96,14 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         port: PortId,
-        headers: &Headers,
+        (headers, sought): (&Headers, Option<&Sought>),
         settled: bool,
         now: Tick,
     ) -> Verdict {
         let Some(view) = world.port(port) else { return Verdict::Drop(DropReason::PortGone) };
-        let tuple = headers.flow_tuple();
-        let found = tuple.as_ref().and_then(|tuple| self.connections.find(tuple));
-        if let (Some(tuple), Some(found), Some(table)) = (&tuple, found, world.table.as_deref())
+        let tuple = sought.map(Sought::tuple);
+        let found = sought.and_then(|sought| self.connections.found(sought));
+        if let (Some(tuple), Some(found), Some(table)) = (tuple, found, world.table.as_deref())
             && self.is_expected(world, (port, view), found, headers, tuple)
         {
             let flags = headers.tcp().map(|tcp| tcp.flags);
@@ -128,7 +128,7 @@ impl<P: Port> Worker<P> {
             Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match tuple {
                 Some(tuple) => {
-                    self.judge_flow(world, table, (port, source), headers, &tuple, settled, now)
+                    self.judge_flow(world, table, (port, source), headers, tuple, settled, now)
                 }
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },

@@ -34,7 +34,7 @@ use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
     budgets::Budgets,
-    connection::{ConnectionId, Connections, Judgements},
+    connection::{ConnectionId, Connections, Judgements, Sought},
     counters::Counters,
     drop_reason::DropReason,
     flow::FlowEvent,
@@ -49,7 +49,7 @@ use clock::{Clock, Tick};
 use handoff::{Inbox, Parcel};
 use judge::Verdict;
 use ports::Ports;
-use wakeup::Rest;
+use wakeup::{Rest, Woken};
 
 /// The number of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ const BATCH: usize = 64;
 /// Connections looked at for expiry in one turn.
 const EXPIRY_BUDGET: usize = 8;
 
-/// Connections looked at for expiry in one turn without work.
+/// Connections looked at for expiry after a sleep that nothing ended but time.
 const IDLE_EXPIRY_BUDGET: usize = 4096;
 
 /// What the control thread tells a worker.
@@ -180,6 +180,13 @@ pub enum Progress {
     Idle,
 }
 
+/// What a packet's headers say, and the connection that it may belong to.
+#[derive(Debug)]
+struct Read {
+    headers: Result<Headers, DropReason>,
+    sought: Option<Sought>,
+}
+
 /// A worker. `P` is a [`Port`]: AF_XDP sockets, or plain memory in tests.
 #[derive(Debug)]
 pub struct Worker<P> {
@@ -191,6 +198,8 @@ pub struct Worker<P> {
     ports: Ports<P>,
     pool: Pool,
     batch: VecDeque<Frame>,
+    /// What the headers of the batch's frames say, in their order; empty between two batches.
+    read: Vec<Read>,
     connections: Connections,
     judgements: Judgements,
     fragments: fragments::Fragments,
@@ -230,6 +239,7 @@ impl<P: Port> Worker<P> {
             ports: Ports::default(),
             pool,
             batch: VecDeque::with_capacity(BATCH),
+            read: Vec::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
             judgements: Judgements::default(),
             fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
@@ -261,10 +271,12 @@ impl<P: Port> Worker<P> {
             match self.turn() {
                 Progress::Worked => rest.busy(),
                 Progress::Idle => {
-                    let now = self.clock.read();
-                    self.connections.expire(now.tick(), IDLE_EXPIRY_BUDGET);
                     let deadline = self.deadlines.peek().map(|Reverse((tick, _))| *tick);
-                    rest.idle(now, deadline, || !commands.is_empty());
+                    match rest.idle(self.clock.read(), deadline, || !commands.is_empty()) {
+                        // Nobody waits for this worker now; while it spins, somebody may.
+                        Woken::ByTime => self.connections.expire(self.now, IDLE_EXPIRY_BUDGET),
+                        Woken::ByWork | Woken::Awake => {}
+                    }
                 }
             }
         }
@@ -287,10 +299,15 @@ impl<P: Port> Worker<P> {
                 continue;
             };
             progress = Progress::Worked;
-            while let Some(frame) = self.batch.pop_front() {
+            self.read_batch();
+            let mut batch = std::mem::take(&mut self.read);
+            for read in &mut batch {
+                let Some(frame) = self.batch.pop_front() else { break };
                 self.counters.received += 1;
-                self.process(&world, port, frame, false, now);
+                self.process(&world, port, (frame, read), false, now);
             }
+            batch.clear();
+            self.read = batch;
         }
         while let Some(parcel) =
             self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
@@ -299,7 +316,8 @@ impl<P: Port> Worker<P> {
             match parcel {
                 Parcel::Judge { frame, port, settled } => {
                     self.counters.received += 1;
-                    self.process(&world, port, frame, settled, now);
+                    let mut read = self.read(&frame);
+                    self.process(&world, port, (frame, &mut read), settled, now);
                 }
                 Parcel::Transmit { frame, port } => self.transmit(&world, port, frame),
             }
@@ -312,24 +330,53 @@ impl<P: Port> Worker<P> {
         progress
     }
 
-    /// One packet: read, judged, carried out.
-    fn process(&mut self, world: &World, port: PortId, mut frame: Frame, settled: bool, now: Tick) {
+    /// Reads the packets of the batch. Each step asks for the memory of the next one for all of them, so that it comes at once.
+    fn read_batch(&mut self) {
+        for frame in &self.batch {
+            frame.prefetch();
+        }
+        for frame in &self.batch {
+            let read = self.read(frame);
+            self.read.push(read);
+        }
+        for sought in self.read.iter().filter_map(|read| read.sought.as_ref()) {
+            self.connections.approach(sought);
+        }
+    }
+
+    /// Reads one packet, and begins to look for its connection.
+    fn read(&self, frame: &Frame) -> Read {
         // All headers lie in the first chunk, or the packet is malformed.
         let length = frame.len();
-        let verdict = match Headers::parse_first(frame.bytes(), length) {
+        let headers = match Headers::parse_first(frame.bytes(), length) {
             // Only a link's shortest frames are padded.
             Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
-                Verdict::Drop(DropReason::InvalidPacket)
+                Err(DropReason::InvalidPacket)
             }
-            Ok(mut headers) => {
-                Self::complete_checksum(&mut frame, &headers);
-                let verdict = self.judge(world, port, &headers, settled, now);
-                self.carry_out(world, port, &mut headers, verdict, frame, now);
-                return;
-            }
-            Err(malformed) => Verdict::Drop(malformed.into()),
+            read => read.map_err(DropReason::from),
         };
-        self.discard(verdict, frame);
+        let tuple = headers.as_ref().ok().and_then(Headers::flow_tuple);
+        Read { headers, sought: tuple.map(|tuple| self.connections.seek(&tuple)) }
+    }
+
+    /// One packet that was read: judged, carried out.
+    fn process(
+        &mut self,
+        world: &World,
+        port: PortId,
+        (mut frame, read): (Frame, &mut Read),
+        settled: bool,
+        now: Tick,
+    ) {
+        match &mut read.headers {
+            Ok(headers) => {
+                Self::complete_checksum(&mut frame, headers);
+                let sought = read.sought.as_ref();
+                let verdict = self.judge(world, port, (headers, sought), settled, now);
+                self.carry_out(world, port, headers, verdict, frame, now);
+            }
+            Err(reason) => self.discard(Verdict::Drop(*reason), frame),
+        }
     }
 
     fn flush(&mut self) {

@@ -16,6 +16,17 @@ const SOCKET: Token = Token(1);
 /// The longest sleep: expiry of connections is looked at this often even without traffic.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
+/// What ended a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// There was none: the worker spins.
+    Awake,
+    /// Something came.
+    ByWork,
+    /// Nothing came.
+    ByTime,
+}
+
 /// A worker's rest.
 #[derive(Debug)]
 pub struct Rest {
@@ -56,20 +67,30 @@ impl Rest {
 
     /// The turn had no work: spins on or sleeps, until `deadline` at the latest. `has_work` is asked once more after the
     /// worker has said that it is going to sleep, so that nothing that came in between is missed.
-    pub fn idle(&mut self, now: Moment, deadline: Option<Tick>, has_work: impl FnOnce() -> bool) {
+    pub fn idle(
+        &mut self,
+        now: Moment,
+        deadline: Option<Tick>,
+        has_work: impl FnOnce() -> bool,
+    ) -> Woken {
         let since = *self.idle_since.get_or_insert(now);
         if now.since(since) < self.spin {
             std::hint::spin_loop();
-            return;
+            return Woken::Awake;
         }
+        let mut woken = Woken::ByWork;
         self.inbox.falling_asleep();
         if self.inbox.is_empty() && !has_work() {
             let timeout = deadline
                 .map_or(LONGEST_SLEEP, |deadline| between(now.tick(), deadline).min(LONGEST_SLEEP));
             // An interrupted poll is a short sleep; any other failure degrades to spinning, never to a stop.
-            let _woken = self.poll.poll(&mut self.events, Some(timeout));
+            let slept = self.poll.poll(&mut self.events, Some(timeout));
+            if slept.is_ok() && self.events.is_empty() {
+                woken = Woken::ByTime;
+            }
         }
         self.inbox.awake();
         self.idle_since = None;
+        woken
     }
 }

@@ -130,10 +130,10 @@ fn mistakes() -> Result<()> {
     let app = star_wars::app_file(&own_manifests())?;
     let blastdoor = program::ours("blastdoor")?;
     for (arguments, file, expected) in [
-        (&["--name", "test"][..], &file, "job.yaml: kind Job"),
+        (&["--name", "mistake"][..], &file, "job.yaml: kind Job"),
         (&["--name", "a-b"][..], &app, "cannot name a lab"),
-        (&["--name", "test", "--workers", "9999"][..], &app, "9999 workers need as many cores"),
-        (&["--name", "test"][..], &"no-such-file".into(), "cannot read no-such-file"),
+        (&["--name", "mistake", "--workers", "9999"][..], &app, "9999 workers need as many cores"),
+        (&["--name", "mistake"][..], &"no-such-file".into(), "cannot read no-such-file"),
     ] {
         let mut command = Command::new(&blastdoor);
         let answer = program::run(command.args(["lab", "up"]).args(arguments).arg(file))?;
@@ -142,7 +142,7 @@ fn mistakes() -> Result<()> {
             "{command:?}: expected `{expected}`, got {answer}"
         );
     }
-    ensure!(traces("test")?.is_empty(), "left behind: {:?}", traces("test")?);
+    ensure!(traces("mistake")?.is_empty(), "left behind: {:?}", traces("mistake")?);
     Ok(())
 }
 

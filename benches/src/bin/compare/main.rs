@@ -105,7 +105,7 @@ impl Cast {
         cast.invite("HAProxy", peer::haproxy::Haproxy::start(stage));
         cast.invite("Envoy", peer::envoy::Envoy::start(stage));
         cast.invite("nginx", peer::nginx::Nginx::start(stage));
-        cast.invite("testpmd", peer::testpmd::Testpmd::start(stage));
+        cast.invite(peer::testpmd::NAME, peer::testpmd::Testpmd::start(stage));
         cast.invite("kernel bridge", peer::bridge::Bridge::plain());
         cast.invite("bridge + nftables", peer::bridge::Bridge::with_rules());
         cast

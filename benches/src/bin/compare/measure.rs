@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::backend::{LARGE, PRIVATE, PUBLIC};
 use crate::core_time::CoreTime;
-use crate::peer::{Peer, blastdoor};
+use crate::peer::{Peer, blastdoor, testpmd};
 use crate::sample::Figure;
 use crate::stage::Stage;
 
@@ -59,8 +59,10 @@ impl Measure {
         match self {
             Self::Many | Self::One | Self::Fresh | Self::Bulk => true,
             Self::Denied | Self::Flood => peer.enforces_requests(),
-            Self::Stream1500 => [blastdoor::L4, blastdoor::BARE, "testpmd"].contains(&name),
-            Self::Stream => peer.carries_packets() && name != blastdoor::L7 && name != "testpmd",
+            Self::Stream1500 => [blastdoor::L4, blastdoor::BARE, testpmd::NAME].contains(&name),
+            Self::Stream => {
+                peer.carries_packets() && name != blastdoor::L7 && name != testpmd::NAME
+            }
             Self::Datagrams => peer.carries_packets() && name != blastdoor::L7,
         }
     }

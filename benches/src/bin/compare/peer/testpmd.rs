@@ -8,7 +8,7 @@ use tests::program;
 use super::Peer;
 use crate::{process::Process, stage::Stage, wire};
 
-const NAME: &str = "testpmd";
+pub(crate) const NAME: &str = "testpmd";
 
 /// dpdk-testpmd.
 #[derive(Debug)]
