@@ -276,7 +276,7 @@ mod tests {
         let request = [step(true, 1), step(false, 0), step(false, 1), step(true, 0)];
         let mut talk = vec![step(true, 0)];
         (0..10).for_each(|_| talk.extend(request.clone()));
-        // The first of them ends the handshake.
-        assert_eq!(play(&talk), [10, 10]);
+        // The client's first ends the handshake.
+        assert_eq!(play(&talk), [11, 10]);
     }
 }
