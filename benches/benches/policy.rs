@@ -1,4 +1,5 @@
-//! What a verdict costs as rules grow, on a new connection and on a request.
+//! What a verdict costs as rules grow, on a new connection and on a request; and what reading, compiling and loading them does.
+//! `cargo run --release -p policy-table --example scale` measures the latter at the size of a large cluster.
 //!
 //!     cargo bench -p benches --bench policy
 #![expect(
@@ -11,13 +12,14 @@ use std::{fmt::Write, hint::black_box};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use policy_table::{
-    Access, Flow, HttpRequest, HttpScratch, Identities, Peer, Protocol, Settings, Snapshot, Table,
+    Access, Enforcement, Flow, HttpRequest, HttpScratch, Identities, Peer, Protocol, Settings,
+    Snapshot, Table, compiled::Compiled,
 };
 
 const RULES: [u32; 4] = [10, 100, 1_000, 10_000];
 
-/// A server under `rules` rules for as many clients, half of them about requests, and the two ends of the last one.
-fn policy(rules: u32) -> (Table, Peer, Peer) {
+/// A server under `rules` items for as many clients, each with a rule about requests and one that is not: pods, and policy.
+fn texts(rules: u32) -> (String, String) {
     let mut text = String::from(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: server, labels: {app: server}}\nstatus: {podIP: 10.255.0.1}\n",
     );
@@ -44,8 +46,14 @@ fn policy(rules: u32) -> (Table, Peer, Peer) {
         "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: server}}\nspec:\n  \
          endpointSelector: {{matchLabels: {{app: server}}}}\n  ingress:\n{items}"
     );
+    (text, policy)
+}
+
+/// The same, compiled, and the two ends of the last item.
+fn policy(rules: u32) -> (Table, Peer, Peer) {
+    let (pods, policy) = texts(rules);
     let loaded =
-        Snapshot::parse(&[("pods.yaml", &text), ("policy.yaml", &policy)]).expect("a snapshot");
+        Snapshot::parse(&[("pods.yaml", &pods), ("policy.yaml", &policy)]).expect("a snapshot");
     let table =
         Table::compile(&loaded.snapshot, &Settings::default(), &mut Identities::default(), 1);
     let peer = |name: &str| {
@@ -98,5 +106,31 @@ fn verdict(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, verdict);
+fn snapshot(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("snapshot");
+    group.sample_size(10);
+    for rules in RULES {
+        let (pods, policy) = texts(rules);
+        let files = [("pods.yaml", pods.as_str()), ("policy.yaml", policy.as_str())];
+        group.bench_function(format!("read/{rules}"), |bencher| {
+            bencher.iter(|| Snapshot::parse(black_box(&files)).expect("a snapshot"));
+        });
+        let loaded = Snapshot::parse(&files).expect("a snapshot");
+        let settings = Settings::default();
+        group.bench_function(format!("compile/{rules}"), |bencher| {
+            bencher.iter(|| {
+                Table::compile(&loaded.snapshot, &settings, &mut Identities::default(), 1)
+            });
+        });
+        let (file, _) = Compiled::make(&files, Enforcement::Default).expect("a snapshot");
+        group.bench_function(format!("load compiled/{rules}"), |bencher| {
+            bencher.iter(|| {
+                Compiled::read(black_box(&file)).expect("a file").table(&settings, 1).expect("good")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, verdict, snapshot);
 criterion_main!(benches);

@@ -40,8 +40,9 @@ pub(crate) struct HttpRules {
 /// The automaton of some rules.
 #[derive(Debug)]
 struct Automaton {
-    /// For each pattern of the automaton, its rule. Rules with a bad pattern have none.
-    pattern_rule: Vec<u32>,
+    /// For each pattern of the automaton, its rule, and whether the rule asks for header fields: the others need not be
+    /// looked at. Rules with a bad pattern have none.
+    pattern_rule: Vec<(u32, bool)>,
     /// `None` if it could not be built: then nothing matches.
     dfa: Option<DFA>,
 }
@@ -53,7 +54,7 @@ impl Automaton {
         for (rule, place) in rules.iter().zip(0_u32..) {
             if let Some(hir) = shape(rule) {
                 patterns.push(hir);
-                pattern_rule.push(place);
+                pattern_rule.push((place, !rule.headers.is_empty() || !rule.logged.is_empty()));
             }
         }
         let dfa = nfa(&patterns).and_then(|nfa| {
@@ -88,12 +89,13 @@ impl HttpRules {
         self.rules.get(usize::try_from(place).ok()?)
     }
 
-    /// Calls `met` with the place of each rule the request meets, in no order, until it returns true.
+    /// Calls `met` with the place of each rule the request meets and the header fields whose mismatch it only reports, in no
+    /// order, until it returns true.
     pub(crate) fn find(
         &self,
         scratch: &mut HttpScratch,
         request: &HttpRequest<'_>,
-        met: &mut dyn FnMut(u32, &HttpRule) -> bool,
+        met: &mut dyn FnMut(u32, &[HeaderRule]) -> bool,
     ) {
         let automaton = self.automaton.get_or_init(|| Automaton::of(&self.rules));
         let Some(dfa) = &automaton.dfa else { return };
@@ -128,11 +130,15 @@ impl HttpRules {
         }
         for index in 0..dfa.match_len(cache, state) {
             let pattern = dfa.match_pattern(cache, state, index);
-            let Some(place) = automaton.pattern_rule.get(pattern.as_usize()).copied() else {
-                continue;
+            let meets = match automaton.pattern_rule.get(pattern.as_usize()).copied() {
+                None => false,
+                Some((place, false)) => met(place, &[]),
+                Some((place, true)) => self.rule(place).is_some_and(|rule| {
+                    rule.headers.iter().all(|header| holds(header, request))
+                        && met(place, &rule.logged)
+                }),
             };
-            let Some(rule) = self.rule(place) else { continue };
-            if rule.headers.iter().all(|header| holds(header, request)) && met(place, rule) {
+            if meets {
                 return;
             }
         }

@@ -19,6 +19,7 @@ mod identity;
 pub mod label;
 mod lint;
 mod listing;
+mod members;
 mod names;
 pub mod oracle;
 mod prefixes;

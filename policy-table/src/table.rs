@@ -18,6 +18,7 @@ use roaring::RoaringBitmap;
 use crate::http::{HttpScratch, holds};
 use crate::identity::Identity;
 use crate::label::Labels;
+use crate::members::Members;
 use crate::names::{NameIndex, Names};
 use crate::prefixes::Prefixes;
 use crate::rule::name::NamePattern;
@@ -79,10 +80,28 @@ pub struct Endpoint {
 }
 
 /// The sides of one endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sides {
-    pub(crate) egress: u32,
-    pub(crate) ingress: u32,
+    pub(crate) egress: OwnSide,
+    pub(crate) ingress: OwnSide,
+}
+
+/// A side that an endpoint has, beside its number among [`Table::sides`]: one place less to read for each packet.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnSide {
+    pub(crate) number: u32,
+    /// What is asked of none is denied.
+    side: Option<Arc<Side>>,
+}
+
+impl OwnSide {
+    const NONE: Self = Self { number: u32::MAX, side: None };
+
+    /// The side of this number.
+    pub(crate) fn of(number: u32, sides: &Chunks<Arc<Side>>) -> Self {
+        let side = usize::try_from(number).ok().and_then(|place| sides.get(place)).cloned();
+        Self { number, side }
+    }
 }
 
 /// A service, resolved.
@@ -140,7 +159,7 @@ pub struct Table {
     pub(crate) services: Chunks<Arc<Service>>,
     pub(crate) sides: Chunks<Arc<Side>>,
     /// The sets that sides refer to by number.
-    pub(crate) sets: Chunks<Arc<RoaringBitmap>>,
+    pub(crate) sets: Chunks<Members>,
     /// `None` for numbers that no rule has now.
     pub(crate) rules: Chunks<Option<Arc<RuleOrigin>>>,
     /// Every pattern of `toFQDNs`, and its identity at the same place.
@@ -203,7 +222,7 @@ impl Table {
         let key = (endpoint.namespace.as_str(), endpoint.name.as_str());
         self.by_name.put(&key, index, |known| *known == index);
         self.endpoints.push(Arc::new(endpoint));
-        self.sides_of.push(Sides { egress: u32::MAX, ingress: u32::MAX });
+        self.sides_of.push(Sides { egress: OwnSide::NONE, ingress: OwnSide::NONE });
         index
     }
 
@@ -272,8 +291,8 @@ impl Table {
         match set {
             IdentitySet::None => false,
             IdentitySet::All => true,
-            IdentitySet::These(_) => {
-                self.bitmap(set).is_some_and(|set| set.contains(identity.number()))
+            IdentitySet::These(set) => {
+                self.members(set).is_some_and(|set| set.contains(identity.number()))
             }
         }
     }
@@ -288,7 +307,12 @@ impl Table {
     #[inline]
     pub(crate) fn bitmap(&self, set: IdentitySet) -> Option<&RoaringBitmap> {
         let IdentitySet::These(number) = set else { return None };
-        self.sets.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
+        self.members(number).map(|members| members.bitmap().as_ref())
+    }
+
+    #[inline]
+    fn members(&self, number: u32) -> Option<&Members> {
+        self.sets.get(usize::try_from(number).ok()?)
     }
 
     /// Whether nothing is denied in a direction of an endpoint because the policies that would are only tried (audit mode).
@@ -297,11 +321,10 @@ impl Table {
             self.sides_of.get(endpoint.position()),
             self.endpoint(endpoint).is_some_and(|own| self.tries_all || own.audited),
         );
-        let side = sides.map(|sides| match direction {
-            Direction::Egress => sides.egress,
-            Direction::Ingress => sides.ingress,
+        let side = sides.and_then(|sides| match direction {
+            Direction::Egress => sides.egress.side.as_ref(),
+            Direction::Ingress => sides.ingress.side.as_ref(),
         });
-        let side = side.and_then(|side| self.side(side));
         side.is_some_and(|side| side.enforced && (side.tried || own))
     }
 
@@ -310,7 +333,8 @@ impl Table {
     /// Without it, the first request on a port does: the answer is the same.
     pub fn warm(&self, endpoint: EndpointIndex) {
         let Some(sides) = self.sides_of.get(endpoint.position()) else { return };
-        for side in [sides.egress, sides.ingress].into_iter().filter_map(|side| self.side(side)) {
+        for side in [&sides.egress, &sides.ingress].into_iter().filter_map(|own| own.side.as_ref())
+        {
             side.slots
                 .iter()
                 .filter_map(|slot| slot.http.as_ref())
@@ -344,7 +368,7 @@ impl Table {
         if let Some(sides) = source {
             let peer = flow.destination.identity;
             let answer;
-            (answer, audited) = self.answer(sides.egress, Direction::Egress, peer, &names, flow);
+            (answer, audited) = self.answer(&sides.egress, Direction::Egress, peer, &names, flow);
             match answer {
                 Answer::Allow(cause) => egress = Some(cause),
                 Answer::Spare => {}
@@ -357,7 +381,7 @@ impl Table {
         if let Some(sides) = destination {
             let peer = flow.source.identity;
             let (answer, objection) =
-                self.answer(sides.ingress, Direction::Ingress, peer, &Names::NONE, flow);
+                self.answer(&sides.ingress, Direction::Ingress, peer, &Names::NONE, flow);
             audited = audited.or(objection);
             match answer {
                 Answer::Allow(cause) => ingress = Some(cause),
@@ -371,13 +395,13 @@ impl Table {
                 Answer::Deny(denial) => return Access::Deny(denial),
             }
         }
-        let destination_side = destination.map(|sides| sides.ingress);
+        let destination_side = destination.map(|sides| &sides.ingress);
         let (epoch, destination) = (self.epoch, flow.destination.identity);
-        let only_tried = |side: Option<u32>, peer: Peer| {
-            let side = side.and_then(|side| self.side(side));
+        let only_tried = |own: Option<&OwnSide>, peer: Peer| {
+            let side = own.and_then(|own| own.side.as_ref());
             side.is_some_and(|side| side.tried) || self.tries(peer)
         };
-        let source = source.map(|sides| sides.egress);
+        let source = source.map(|sides| &sides.egress);
         match resolve {
             Some(cause) if inspect_ingress && !self.tries(flow.source) => {
                 return Access::Deny(unclear(Direction::Egress, cause));
@@ -419,18 +443,19 @@ impl Table {
     /// What a side says, and what policies in audit mode would have said instead.
     fn answer(
         &self,
-        side: u32,
+        own: &OwnSide,
         direction: Direction,
         peer: Identity,
         names: &Names,
         flow: &Flow,
     ) -> (Answer, Option<Denial>) {
+        let side = own.number;
         let cause = |slot, kind| Cause { side, slot, peer, kind };
         let by = |slot, kind, peer| Cause { side, slot, peer, kind };
         let denial =
             |slot, kind, explicit| Denial { direction, explicit, cause: cause(slot, kind) };
         let deny = |slot, kind, explicit| (Answer::Deny(denial(slot, kind, explicit)), None);
-        let Some(policy) = self.side(side) else { return deny(0, CauseKind::NoRule, false) };
+        let Some(policy) = &own.side else { return deny(0, CauseKind::NoRule, false) };
         if !policy.enforced {
             return (Answer::Allow(cause(0, CauseKind::NotEnforced)), None);
         }
@@ -526,7 +551,7 @@ impl Table {
     }
 
     fn egress_of(&self, endpoint: EndpointIndex) -> Option<&Side> {
-        self.side(self.sides_of.get(endpoint.position())?.egress)
+        self.sides_of.get(endpoint.position())?.egress.side.as_deref()
     }
 
     /// Whether a DNS query for `name` (in lower case, with its last dot) may pass on a flow that [`Table::judge`] said to
@@ -616,7 +641,7 @@ impl Table {
         let mut found: Option<(u32, Identity)> = None;
         let mut report = false;
         if let Some(http) = &slot.http {
-            http.rules.find(scratch, request, &mut |place, rule| {
+            http.rules.find(scratch, request, &mut |place, logged| {
                 let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
                 let Some(peer) = group.and_then(|group| self.find(group.peers, peer, names)) else {
                     return false;
@@ -624,7 +649,7 @@ impl Table {
                 if found.is_none_or(|(first, _)| place < first) {
                     found = Some((place, peer));
                 }
-                report |= rule.logged.iter().any(|header| !holds(header, request));
+                report |= logged.iter().any(|header| !holds(header, request));
                 false
             });
         }

@@ -64,6 +64,9 @@ pub struct Grid {
 pub struct Case {
     /// Its name.
     pub name: String,
+    /// The rows of the specification's tables that it plays, as in `tests/cases/rows.tsv`.
+    #[serde(default)]
+    pub rows: Vec<String>,
     /// Why it must be so, with the place in the specification.
     pub why: String,
     /// The first step.
@@ -88,6 +91,8 @@ pub struct Step {
     pub namespace: Option<String>,
     /// Other labels of pods (`x/a`) and namespaces (`x`) than the cluster's.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Words of the refusal, where the policies must be refused.
+    pub refused: Option<String>,
     /// The lines.
     pub expect: Vec<String>,
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crate::identity::Identities;
 use crate::rule::{Direction, Entity, Peer, Policy};
 use crate::snapshot::{Object, Pod, Snapshot, Update};
-use crate::table::{Settings, Sides, Table};
+use crate::table::{OwnSide, Settings, Sides, Table};
 use crate::verdict::EndpointIndex;
 use census::{Births, Census, Surroundings};
 use index::LabelIndex;
@@ -238,8 +238,8 @@ impl State {
             return self.census.shared_addresses(&pod.addresses, false);
         }
         let Some((endpoint, sides)) = self.census.remove_pod(pod, &mut self.table) else { return };
-        self.sides.leave(sides.ingress);
-        self.sides.leave(sides.egress);
+        self.sides.leave(sides.ingress.number);
+        self.sides.leave(sides.egress.number);
         for port in endpoint.ports.iter().filter_map(sides::named_port) {
             let name = port.0.clone();
             if self.peers.hold(port, endpoint.identity, false) {
@@ -309,7 +309,7 @@ impl State {
         let asking: BTreeSet<u32> = ports.iter().flat_map(|name| self.sides.asking(name)).collect();
         if !asking.is_empty() {
             let all = self.table.sides_of.iter().zip(0_u32..);
-            let theirs = all.filter(|(sides, _)| asking.contains(&sides.egress));
+            let theirs = all.filter(|(sides, _)| asking.contains(&sides.egress.number));
             moving.extend(theirs.map(|(_, place)| EndpointIndex(place)));
         }
         let Self { table, peers, sets, rules, sides, .. } = self;
@@ -327,9 +327,11 @@ impl State {
             let [ingress, egress] = [Direction::Ingress, Direction::Egress]
                 .map(|direction| sides.enter(direction, own, &endpoint.ports, &mut workshop));
             let Some(there) = table.sides_of.get_mut(index.position()) else { continue };
-            let before = std::mem::replace(there, Sides { egress, ingress });
-            sides.leave(before.ingress);
-            sides.leave(before.egress);
+            let own = |number| OwnSide::of(number, workshop.sides);
+            let own = Sides { egress: own(egress), ingress: own(ingress) };
+            let before = std::mem::replace(there, own);
+            sides.leave(before.ingress.number);
+            sides.leave(before.egress.number);
             let enforced = |side: u32| {
                 let side = usize::try_from(side).ok().and_then(|side| workshop.sides.get(side));
                 side.is_none_or(|side| side.enforced)

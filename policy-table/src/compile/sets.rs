@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
+use crate::members::Members;
 use crate::shared::Chunks;
 use crate::side::IdentitySet;
 
@@ -168,11 +169,7 @@ impl Sets {
     }
 
     /// The set of these peers, made at its first use. Whoever keeps it tells by [`Sets::keep`].
-    pub(super) fn of(
-        &mut self,
-        whom: Option<&Whom>,
-        table: &mut Chunks<Arc<RoaringBitmap>>,
-    ) -> IdentitySet {
+    pub(super) fn of(&mut self, whom: Option<&Whom>, table: &mut Chunks<Members>) -> IdentitySet {
         let atoms = match whom {
             None => return IdentitySet::None,
             Some(Whom::All) => return IdentitySet::All,
@@ -186,7 +183,7 @@ impl Sets {
         if let Some(set) = self.by_atoms.get(atoms.as_slice()) {
             return IdentitySet::These(*set);
         }
-        let members = self.union(&atoms);
+        let members = Members::new(self.union(&atoms));
         let atoms: Arc<[u32]> = atoms.into();
         let number = self.sets.insert(Set { atoms: Arc::clone(&atoms), sides: 0 });
         match usize::try_from(number).ok().and_then(|place| table.get_mut(place)) {
@@ -212,11 +209,7 @@ impl Sets {
     }
 
     /// A side is gone that kept a set; returns the atoms that nobody uses any more.
-    pub(super) fn release(
-        &mut self,
-        number: u32,
-        table: &mut Chunks<Arc<RoaringBitmap>>,
-    ) -> Vec<u32> {
+    pub(super) fn release(&mut self, number: u32, table: &mut Chunks<Members>) -> Vec<u32> {
         let Some(set) = self.sets.get_mut(number) else { return Vec::new() };
         set.sides = set.sides.saturating_sub(1);
         if set.sides > 0 {
@@ -228,7 +221,7 @@ impl Sets {
         self.touched.remove(&number);
         self.renewed.remove(&number);
         if let Some(there) = usize::try_from(number).ok().and_then(|place| table.get_mut(place)) {
-            *there = Arc::default();
+            *there = Members::default();
         }
         let mut idle = Vec::new();
         for number_of_atom in atoms.iter() {
@@ -242,11 +235,11 @@ impl Sets {
     }
 
     /// Brings the bitmaps of the table up to date with the atoms.
-    pub(super) fn settle(&mut self, table: &mut Chunks<Arc<RoaringBitmap>>) {
+    pub(super) fn settle(&mut self, table: &mut Chunks<Members>) {
         for number in std::mem::take(&mut self.renewed) {
             self.touched.remove(&number);
             let Some(set) = self.sets.get(number) else { continue };
-            let members = self.union(&set.atoms);
+            let members = Members::new(self.union(&set.atoms));
             if let Some(there) = usize::try_from(number).ok().and_then(|place| table.get_mut(place))
             {
                 *there = members;
@@ -258,14 +251,15 @@ impl Sets {
             else {
                 continue;
             };
-            let there = Arc::make_mut(there);
-            for identity in identities {
-                if set.atoms.iter().any(|atom| self.contains(*atom, identity)) {
-                    there.insert(identity);
-                } else {
-                    there.remove(identity);
+            there.change(|members| {
+                for identity in identities {
+                    if set.atoms.iter().any(|atom| self.contains(*atom, identity)) {
+                        members.insert(identity);
+                    } else {
+                        members.remove(identity);
+                    }
                 }
-            }
+            });
         }
     }
 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use roaring::RoaringBitmap;
 
 use super::peers::{NamedPort, Peers};
 use super::rules::{Numbering, Rules};
 use super::sets::{Numbered, Sets, Whom};
 use super::sweep::{Automata, Entry, Sweep};
+use crate::members::Members;
 use crate::rule;
 use crate::rule::{
     Clause, Direction, Effect, Entity, L7, Peer, PortProtocol, PortSpec, Ports, Rule,
@@ -51,7 +51,7 @@ pub(super) struct Workshop<'w> {
     pub(super) rules: &'w Rules,
     pub(super) peers: &'w mut Peers,
     pub(super) sets: &'w mut Sets,
-    pub(super) bitmaps: &'w mut Chunks<Arc<RoaringBitmap>>,
+    pub(super) bitmaps: &'w mut Chunks<Members>,
     pub(super) sides: &'w mut Chunks<Arc<Side>>,
 }
 

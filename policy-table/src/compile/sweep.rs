@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
-use roaring::RoaringBitmap;
 
 use super::sets::{Sets, Whom};
 use crate::http::HttpRules;
+use crate::members::Members;
 use crate::names::NameIndex;
 use crate::rule::name::NamePattern;
 use crate::rule::{HttpRule, L7};
@@ -76,7 +76,7 @@ impl Automata {
 pub(super) struct Sweep<'w> {
     pub(super) entries: &'w [Entry],
     pub(super) sets: &'w mut Sets,
-    pub(super) bitmaps: &'w mut Chunks<Arc<RoaringBitmap>>,
+    pub(super) bitmaps: &'w mut Chunks<Members>,
     pub(super) automata: &'w mut Automata,
 }
 

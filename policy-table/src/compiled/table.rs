@@ -10,13 +10,14 @@ use crate::compile::pages;
 use crate::http::HttpRules;
 use crate::identity::Identity;
 use crate::label::{Label, Labels};
+use crate::members::Members;
 use crate::names::NameIndex;
 use crate::rule::name::NamePattern;
 use crate::rule::pattern::Pattern;
 use crate::rule::{HeaderRule, HttpRule, PolicyKind, Protocol, RuleOrigin};
 use crate::side::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
 use crate::snapshot::ContainerPort;
-use crate::table::{Endpoint, IdentityRecord, Service, ServicePort, Sides, Table};
+use crate::table::{Endpoint, IdentityRecord, OwnSide, Service, ServicePort, Sides, Table};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 const KINDS: [PolicyKind; 3] =
@@ -87,7 +88,7 @@ impl SharedLists {
 pub(super) fn write(table: &Table) -> Vec<u8> {
     let mut out = Writer::default();
     out.list(table.identities.iter().collect::<Vec<_>>(), write_identity);
-    out.list(table.sets.iter().collect::<Vec<_>>(), |out, set| out.set(set));
+    out.list(table.sets.iter().collect::<Vec<_>>(), |out, set| out.set(set.bitmap()));
     out.list(table.rules.iter().collect::<Vec<_>>(), |out, origin| {
         out.optional(origin.as_ref(), |out, origin| write_origin(out, origin));
     });
@@ -132,7 +133,7 @@ pub(super) fn read(bytes: &[u8]) -> Read<Table> {
             levels.set(prefix, Some(record.identity));
         }
     }
-    table.sets = from.list(|from| from.set().map(Arc::new))?.into_iter().collect();
+    table.sets = from.list(|from| Ok(Members::new(Arc::new(from.set()?))))?.into_iter().collect();
     let mut files = hashbrown::HashMap::new();
     let rules =
         from.list(|from| from.optional(|from| read_origin(from, &mut files).map(Arc::new)))?;
@@ -382,8 +383,8 @@ fn write_endpoint(out: &mut Writer, endpoint: &Endpoint, sides: &Sides) {
         out.number(u32::from(port.port));
         out.byte(port.protocol.0);
     });
-    out.number(sides.egress);
-    out.number(sides.ingress);
+    out.number(sides.egress.number);
+    out.number(sides.ingress.number);
 }
 
 fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
@@ -424,8 +425,10 @@ fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
             ports,
             audited,
         });
+        let own = |number| OwnSide::of(number, &table.sides);
+        let own = Sides { egress: own(egress), ingress: own(ingress) };
         if let Some(sides) = table.sides_of.get_mut(index.position()) {
-            *sides = Sides { egress, ingress };
+            *sides = own;
         }
         Ok(())
     })?;

@@ -197,7 +197,9 @@ what DPDK's forwarder reached, which judges nothing and never sleeps: the limit 
             return Ok(text);
         }
         let mut drawn = Vec::new();
-        for (group, unit) in [("connection lookup", "connections"), ("verdict", "rules")] {
+        for (group, unit) in
+            [("connection lookup", "connections"), ("verdict", "rules"), ("snapshot", "rules")]
+        {
             let curves = self.curves(group);
             if curves.is_empty() {
                 continue;

@@ -69,3 +69,23 @@ fn the_loopback_of_a_pod_that_reaches_itself_is_no_source() {
     assert!(rig.send(DEATHSTAR, &bytes(&there)).is_empty());
     assert_eq!(rig.dropped(DropReason::InvalidSourceIp), 1);
 }
+
+/// Policy is about the port behind the service (`cilium-semantics.md` §2.3), never about the one that the client named.
+#[test]
+fn a_rule_is_about_the_port_after_translation() {
+    let rule = |port: u16| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p, namespace: default}}\n\
+             spec:\n  endpointSelector: {{matchLabels: {{class: deathstar}}}}\n  ingress:\n  \
+             - toPorts: [{{ports: [{{port: \"{port}\", protocol: TCP}}]}}]\n"
+        )
+    };
+    for (port, packets) in [(8080, 1), (80, 0)] {
+        let mut rig = Rig::new(&rule(port));
+        let out = rig.send(
+            TIEFIGHTER,
+            &bytes(&syn(envelope(TIEFIGHTER, "10.0.0.1", "10.96.0.1"), 40000, 80)),
+        );
+        assert_eq!(out.len(), packets, "a rule for port {port}");
+    }
+}
