@@ -59,15 +59,11 @@ impl<P: Port> Worker<P> {
             Verdict::Follow { found, port: to, rewrite } => {
                 fit_mss(world, (port, to), &mut frame, headers);
                 self.follow(world, found, headers, &frame, now);
-                let verdict = Verdict::Forward { port: to, rewrite };
-                self.carry_out(world, port, headers, verdict, frame, now);
+                self.forward(world, to, rewrite.as_ref(), headers, frame);
             }
-            Verdict::Forward { port: to, rewrite: wanted } => {
+            Verdict::Forward { port: to, rewrite } => {
                 fit_mss(world, (port, to), &mut frame, headers);
-                match route(&mut frame, headers, wanted.as_ref()) {
-                    Ok(()) => self.transmit(world, to, frame),
-                    Err(reason) => self.discard(Verdict::Drop(reason), frame),
-                }
+                self.forward(world, to, rewrite.as_ref(), headers, frame);
             }
             Verdict::Gather { settled } => {
                 self.gather(world, port, headers, frame, settled, now);
@@ -106,6 +102,20 @@ impl<P: Port> Worker<P> {
                 self.tell_drop(world, headers, reason, now);
                 self.discard(verdict, frame);
             }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        world: &World,
+        to: PortId,
+        rewrite: Option<&FlowTuple>,
+        headers: &mut Headers,
+        mut frame: Frame,
+    ) {
+        match route(&mut frame, headers, rewrite) {
+            Ok(()) => self.transmit(world, to, frame),
+            Err(reason) => self.discard(Verdict::Drop(reason), frame),
         }
     }
 
@@ -308,10 +318,19 @@ impl<P: Port> Worker<P> {
 }
 
 /// Lowers what a SYN announces to what fits both links, so that ends with different MTUs never send what must be refused.
-fn fit_mss(world: &World, (from, to): (PortId, PortId), frame: &mut Frame, headers: &mut Headers) {
-    if !headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
-        return;
+#[inline]
+fn fit_mss(world: &World, ports: (PortId, PortId), frame: &mut Frame, headers: &mut Headers) {
+    if headers.tcp().is_some_and(|tcp| tcp.flags.is_syn()) {
+        limit_mss(world, ports, frame, headers);
     }
+}
+
+fn limit_mss(
+    world: &World,
+    (from, to): (PortId, PortId),
+    frame: &mut Frame,
+    headers: &mut Headers,
+) {
     let mtu = |port| world.port(port).map_or(usize::MAX, |view| view.mtu);
     // RFC 9293 §3.7.1: the MSS counts neither IP nor TCP options, only the fixed headers.
     let network = match headers.source() {
@@ -333,7 +352,9 @@ pub(super) fn route(
 ) -> Result<(), DropReason> {
     cut_padding(frame, headers);
     let bytes = frame.bytes_mut();
-    if let (Some(wanted), Some(is)) = (wanted, headers.flow_tuple()) {
+    if let Some(wanted) = wanted
+        && let Some(is) = headers.flow_tuple()
+    {
         let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
         if (is.source, is.src_port) != (wanted.source, wanted.src_port) {
             rewrite::source(bytes, headers, wanted.source, port(is.src_port, wanted.src_port))?;

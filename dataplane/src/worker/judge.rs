@@ -104,11 +104,12 @@ impl<P: Port> Worker<P> {
         let tuple = sought.map(Sought::tuple);
         let found = sought.and_then(|sought| self.connections.found(sought));
         if let (Some(tuple), Some(found), Some(table)) = (tuple, found, world.table.as_deref())
-            && self.is_expected(world, (port, view), found, headers, tuple)
+            && let Some(connection) = self.connections.connection(found.id)
+            && is_expected(world, (port, view), (connection, found.direction), headers, tuple)
         {
             let flags = headers.tcp().map(|tcp| tcp.flags);
-            if !self.is_over(found.id, flags) {
-                return self.judge_known(world, table, found, headers, tuple, flags, now);
+            if !is_over(connection, flags) {
+                return self.judge_fresh(world, table, found, headers, tuple, flags, now);
             }
         }
         if let Some(verdict) = super::neighbour::judge(world, view, headers) {
@@ -135,33 +136,6 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Whether a packet comes from where its connection's packets come from, between the same stations, so that everything which is
-    /// asked of a source was asked in this epoch when the connection was judged: its address is that of the port's pod, or of
-    /// nobody here.
-    fn is_expected(
-        &mut self,
-        world: &World,
-        (port, view): (PortId, &PortView),
-        found: Found,
-        headers: &Headers,
-        tuple: &FlowTuple,
-    ) -> bool {
-        let Some(connection) = self.connections.connection(found.id) else { return false };
-        let judgement = &connection.judgement;
-        // A service's address, and the loopback of a pod that talks to itself, belong to a connection and to no source.
-        let (from, source) = match found.direction {
-            Direction::Original => (judgement.source_port, connection.opener()),
-            Direction::Reply => (judgement.destination_port, connection.flow.destination),
-        };
-        judgement.epoch == world.epoch
-            && from == port
-            && source == tuple.source
-            && view.neighbour.mac() == Some(headers.ethernet.source)
-            && view.mac == headers.ethernet.destination
-            && !headers.network.has_martian_source()
-            && !headers.network.is_to_group()
-    }
-
     /// The verdict on a packet of a flow.
     #[expect(
         clippy::too_many_arguments,
@@ -179,7 +153,8 @@ impl<P: Port> Worker<P> {
     ) -> Verdict {
         let flags = headers.tcp().map(|tcp| tcp.flags);
         if let Some(found) = self.connections.find(tuple) {
-            if !self.is_over(found.id, flags) {
+            let connection = self.connections.connection(found.id);
+            if !connection.is_some_and(|connection| is_over(connection, flags)) {
                 return self.judge_known(world, table, found, headers, tuple, flags, now);
             }
             self.forget(found.id);
@@ -215,15 +190,6 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Whether a connection is finished and this segment opens a new one in its place.
-    fn is_over(&mut self, id: ConnectionId, flags: Option<TcpFlags>) -> bool {
-        flags.is_some_and(TcpFlags::is_opening)
-            && self.connections.connection(id).is_some_and(|connection| {
-                connection.phase == Phase::Closing
-                    || connection.stream.as_ref().is_some_and(|stream| stream.is_closed())
-            })
-    }
-
     /// The verdict on a packet of a known connection.
     #[expect(
         clippy::too_many_arguments,
@@ -249,10 +215,34 @@ impl<P: Port> Worker<P> {
                 Err(reason) => return Verdict::Drop(reason),
             }
         }
-        self.adopt(found.id);
-        let Some(connection) = self.connections.connection(found.id) else {
+        self.judge_fresh(world, table, found, headers, tuple, flags, now)
+    }
+
+    /// The verdict on a packet of a connection that is judged by the table of this epoch.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is the packet's own context, read once in `judge`"
+    )]
+    fn judge_fresh(
+        &mut self,
+        world: &World,
+        table: &Table,
+        found: Found,
+        headers: &Headers,
+        tuple: &FlowTuple,
+        flags: Option<TcpFlags>,
+        now: Tick,
+    ) -> Verdict {
+        let Some(mut connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
+        if connection.shadow.is_some() && inspects(connection.judgement.access) {
+            self.adopt(found.id);
+            match self.connections.connection(found.id) {
+                Some(adopted) => connection = adopted,
+                None => return Verdict::Drop(DropReason::MidStream),
+            }
+        }
         if found.direction == Direction::Reply
             && (flags.is_some_and(TcpFlags::is_opening) || asks_for_an_echo(headers))
         {
@@ -312,10 +302,7 @@ impl<P: Port> Worker<P> {
 
     /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
     fn adopt(&mut self, id: ConnectionId) {
-        let inspect = self.connections.connection(id).is_some_and(|connection| {
-            connection.stream.is_none() && inspects(connection.judgement.access)
-        });
-        if inspect && let Some(shadow) = self.connections.take_shadow(id) {
+        if let Some(shadow) = self.connections.take_shadow(id) {
             let stream = shadow.into_stream();
             if let Some(connection) = self.connections.connection(id) {
                 connection.stream = stream;
@@ -612,6 +599,38 @@ impl Connection {
             ),
         }
     }
+}
+
+/// Whether a packet comes from where its connection's packets come from, between the same stations, so that everything which is
+/// asked of a source was asked in this epoch when the connection was judged: its address is that of the port's pod, or of
+/// nobody here.
+fn is_expected(
+    world: &World,
+    (port, view): (PortId, &PortView),
+    (connection, direction): (&Connection, Direction),
+    headers: &Headers,
+    tuple: &FlowTuple,
+) -> bool {
+    let judgement = &connection.judgement;
+    // A service's address, and the loopback of a pod that talks to itself, belong to a connection and to no source.
+    let (from, source) = match direction {
+        Direction::Original => (judgement.source_port, connection.opener()),
+        Direction::Reply => (judgement.destination_port, connection.flow.destination),
+    };
+    judgement.epoch == world.epoch
+        && from == port
+        && source == tuple.source
+        && view.neighbour.mac() == Some(headers.ethernet.source)
+        && view.mac == headers.ethernet.destination
+        && !headers.network.has_martian_source()
+        && !headers.network.is_to_group()
+}
+
+/// Whether a connection is finished and this segment opens a new one in its place.
+fn is_over(connection: &Connection, flags: Option<TcpFlags>) -> bool {
+    flags.is_some_and(TcpFlags::is_opening)
+        && (connection.phase == Phase::Closing
+            || connection.stream.as_ref().is_some_and(|stream| stream.is_closed()))
 }
 
 /// Forwards, or tells the sender why not: hop limit or size.

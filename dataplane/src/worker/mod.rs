@@ -200,6 +200,8 @@ pub struct Worker<P> {
     batch: VecDeque<Frame>,
     /// What the headers of the batch's frames say, in their order; empty between two batches.
     read: Vec<Read>,
+    /// The ports of parcels that are in the batch, and whether they are settled; empty between two batches.
+    notes: Vec<(PortId, bool)>,
     connections: Connections,
     judgements: Judgements,
     fragments: fragments::Fragments,
@@ -240,6 +242,7 @@ impl<P: Port> Worker<P> {
             pool,
             batch: VecDeque::with_capacity(BATCH),
             read: Vec::with_capacity(BATCH),
+            notes: Vec::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
             judgements: Judgements::default(),
             fragments: fragments::Fragments::new(settings.budgets.fragment_limits()),
@@ -299,28 +302,10 @@ impl<P: Port> Worker<P> {
                 continue;
             };
             progress = Progress::Worked;
-            self.read_batch();
-            let mut batch = std::mem::take(&mut self.read);
-            for read in &mut batch {
-                let Some(frame) = self.batch.pop_front() else { break };
-                self.counters.received += 1;
-                self.process(&world, port, (frame, read), false, now);
-            }
-            batch.clear();
-            self.read = batch;
+            self.process_batch(&world, std::iter::repeat((port, false)), now);
         }
-        while let Some(parcel) =
-            self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
-        {
+        while self.process_parcels(&world, now) == Progress::Worked {
             progress = Progress::Worked;
-            match parcel {
-                Parcel::Judge { frame, port, settled } => {
-                    self.counters.received += 1;
-                    let mut read = self.read(&frame);
-                    self.process(&world, port, (frame, &mut read), settled, now);
-                }
-                Parcel::Transmit { frame, port } => self.transmit(&world, port, frame),
-            }
         }
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
@@ -328,6 +313,50 @@ impl<P: Port> Worker<P> {
         self.expire_fragments(now);
         self.flush();
         progress
+    }
+
+    /// At most a batch of what other workers hand on.
+    fn process_parcels(&mut self, world: &World, now: Tick) -> Progress {
+        let mut notes = std::mem::take(&mut self.notes);
+        let mut progress = Progress::Idle;
+        while notes.len() < BATCH
+            && let Some(parcel) =
+                self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
+        {
+            progress = Progress::Worked;
+            match parcel {
+                Parcel::Judge { frame, port, settled } => {
+                    self.batch.push_back(frame);
+                    notes.push((port, settled));
+                }
+                Parcel::Transmit { frame, port } => {
+                    // What came before it leaves before it.
+                    self.process_batch(world, notes.drain(..), now);
+                    self.transmit(world, port, frame);
+                }
+            }
+        }
+        self.process_batch(world, notes.drain(..), now);
+        self.notes = notes;
+        progress
+    }
+
+    /// The packets of the batch. `notes` has for each the port that it came in on, and whether it is settled.
+    fn process_batch(
+        &mut self,
+        world: &World,
+        notes: impl Iterator<Item = (PortId, bool)>,
+        now: Tick,
+    ) {
+        self.read_batch();
+        let mut batch = std::mem::take(&mut self.read);
+        for (read, (port, settled)) in batch.iter_mut().zip(notes) {
+            let Some(frame) = self.batch.pop_front() else { break };
+            self.counters.received += 1;
+            self.process(world, port, (frame, read), settled, now);
+        }
+        batch.clear();
+        self.read = batch;
     }
 
     /// Reads the packets of the batch. Each step asks for the memory of the next one for all of them, so that it comes at once.

@@ -60,8 +60,19 @@ struct Options {
     #[arg(long, default_value = "docs")]
     report: PathBuf,
     /// Only these measurements (`memory`, `ports`, or a measurement of the rounds, such as `many`), to the terminal instead of a report
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
+}
+
+/// What `--only` may name.
+fn known(name: &str) -> Result<String, String> {
+    let mut names = vec!["memory".to_owned(), "ports".to_owned()];
+    names.extend(Measure::ALL.map(Measure::name));
+    if names.iter().any(|known| known == name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("no such measurement; there are {}", names.join(", ")))
+    }
 }
 
 impl Options {
@@ -133,10 +144,8 @@ fn compare(options: &Options, interrupted: &AtomicBool) -> Result<bool> {
     }
     let effort = Effort { rounds: options.rounds, seconds: options.seconds };
     let mut samples = Samples::default();
-    let measures: Vec<Measure> = Measure::ALL
-        .into_iter()
-        .filter(|measure| options.wants(&format!("{measure:?}").to_lowercase()))
-        .collect();
+    let measures: Vec<Measure> =
+        Measure::ALL.into_iter().filter(|measure| options.wants(&measure.name())).collect();
     round::play(&stage, &cast.peers, effort, &measures, interrupted, &mut samples)?;
     let many = options.wants("ports").then(|| ports::measure(&stage, effort));
     let many = many.transpose().unwrap_or_else(|error| {

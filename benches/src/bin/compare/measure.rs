@@ -53,6 +53,11 @@ impl Measure {
         Self::Stream,
     ];
 
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     /// Whether it can be measured of this peer.
     pub(crate) fn suits(self, peer: &dyn Peer) -> bool {
         let name = peer.name();
