@@ -35,6 +35,7 @@ pub fn requests(connections: usize) -> Memory {
         for _ in 0..connections / crate::rig::BATCH {
             rig.requests();
         }
+        rig.idle(connections);
     })
 }
 

@@ -13,6 +13,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use crossbeam::queue::ArrayQueue;
 use dataplane::{
     budgets::Budgets,
+    connection::expiry,
     umem::{Frame, Pool, Region, pool, port::FakePort},
     worker::{
         self, Command, Observers, PortId, Reporting, Worker, WorkerId, clock::Clock,
@@ -348,6 +349,17 @@ impl Rig {
             talk.down = talk.down.wrapping_add(response);
         }
         took + self.all(batch, CLIENT, |talk| (TcpFlags::ACK, (talk.up, talk.down), false))
+    }
+
+    /// Lets nothing happen until the worker has looked at each of `connections` and taken back what idle ones do not need.
+    pub fn idle(&mut self, connections: usize) {
+        let (start, patience) = (core_time(), expiry::REST + Duration::from_secs(1));
+        // A turn looks at a few of them.
+        let mut turns = 0;
+        while core_time().saturating_sub(start) < patience || turns < connections {
+            self.worker.turn();
+            turns += 1;
+        }
     }
 
     fn frame(&mut self) -> Frame {

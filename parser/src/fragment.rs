@@ -8,7 +8,7 @@
 mod join;
 mod reassembly;
 
-pub use join::join;
+pub use join::{InBuffers, join};
 pub use reassembly::{Arrival, FragmentKey, Items, Limits, Reassembler, Refusal};
 
 use crate::{ParseError, network::Protocol};
@@ -121,6 +121,11 @@ mod tests {
         None
     }
 
+    /// A frame in one buffer.
+    fn whole(frame: &[u8]) -> InBuffers<'_, [&[u8]; 0]> {
+        (frame, frame.len(), [])
+    }
+
     /// The data of all fragments but the first.
     fn rest(fragments: &[Vec<u8>]) -> Vec<&[u8]> {
         fragments[1..].iter().map(|frame| parsed(frame).payload(frame).unwrap()).collect()
@@ -151,6 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_fragment_or_is_missing_from_it_is_never_joined() {
+        let frame = tcp_frame(false, TcpFlags::ACK, &[1; 60]);
+        let mut pieces = fragments(&frame, 40);
+        pieces[1].extend([9; 6]);
+        let mut joined = vec![0; 200];
+        assert_eq!(join([whole(&pieces[0]), whole(&pieces[1])], &mut joined), Ok(frame.len()));
+        assert_eq!(parsed(&joined[..frame.len()]).payload(&joined), Some(&[1; 60][..]));
+        let (first, rest) = pieces[0].split_at(40);
+        let short = (first, pieces[0].len(), [&rest[1..]]);
+        let second = (&pieces[1][..], pieces[1].len(), [&pieces[1][..0]]);
+        assert_eq!(join([short, second], &mut joined), Err(EmitError::NotAnswerable));
+    }
+
+    #[test]
     fn an_extension_header_behind_the_fragment_header_is_refused() {
         let frame = udp_frame(true, &[0; 32]);
         let mut first = fragments(&frame, 24).swap_remove(0);
@@ -167,6 +186,7 @@ mod tests {
         #[test]
         fn a_reassembled_packet_reads_as_the_one_that_was_sent(
             frame in prop_oneof![tcp_frames(), udp_frames()], size in 3..12_usize, client: [u8; 3],
+            buffer: prop::sample::Index,
         ) {
             let whole = parsed(&frame);
             let header_len = whole.payload_offset - whole.transport_offset;
@@ -181,14 +201,19 @@ mod tests {
             prop_assert!(!verify_transport(&pieces[0], &headers));
 
             let mut joined = vec![0; frame.len()];
-            prop_assert_eq!(join(pieces.iter().map(Vec::as_slice), &mut joined), Ok(frame.len()));
+            let in_buffers = || pieces.iter().map(|piece| {
+                let headers_end = parsed(piece).payload_offset;
+                let (first, rest) = piece.split_at(headers_end + buffer.index(piece.len() - headers_end));
+                (first, piece.len(), rest.chunks(7))
+            });
+            prop_assert_eq!(join(in_buffers(), &mut joined), Ok(frame.len()));
             let again = parsed(&joined);
             prop_assert_eq!(again.transport, whole.transport);
             prop_assert_eq!(again.flow_tuple(), whole.flow_tuple());
             prop_assert_eq!(again.payload(&joined), whole.payload(&frame));
             prop_assert!(verify_transport(&joined, &again));
             let short = joined.len() - 1;
-            let does_not_fit = join(pieces.iter().map(Vec::as_slice), &mut joined[..short]);
+            let does_not_fit = join(in_buffers(), &mut joined[..short]);
             prop_assert_eq!(does_not_fit, Err(EmitError::BufferTooSmall));
 
             // Service translation of every fragment.

@@ -179,13 +179,15 @@ impl Stream {
         if position > self.down.una {
             self.down.una = position;
             if self.outbox.acknowledge(position) {
-                self.outbox_clock.restart(!self.outbox.is_empty(), around.now, around.limits);
+                let more = !self.outbox.is_empty();
+                self.timers().outbox.restart(more, around.now, around.limits);
             }
             self.down.splice.settle(position);
-            self.outbox_clock.duplicates = 0;
+            if let Some(timers) = &mut self.timers {
+                timers.outbox.duplicates = 0;
+            }
         } else if position == self.down.una && !self.outbox.is_empty() {
-            self.outbox_clock.duplicates = self.outbox_clock.duplicates.saturating_add(1);
-            if self.outbox_clock.duplicates == 3 {
+            if self.timers().outbox.is_third_duplicate() {
                 self.resend_outbox(around.sink);
             }
         }
@@ -237,7 +239,7 @@ impl Stream {
             if segment.flags.contains(TcpFlags::FIN) {
                 // Our acknowledgement may be lost: stay for the repeated FIN.
                 self.client_done = true;
-                self.closing_due = around.now.after(around.limits.linger_time);
+                self.timers().closing_due = around.now.after(around.limits.linger_time);
             }
             self.open_wide();
             self.acknowledge_to_client(around.sink);

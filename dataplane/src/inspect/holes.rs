@@ -8,6 +8,12 @@
 /// The early bytes of one direction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holes {
+    /// Most connections have none at most times. INVARIANT: its parts are not empty.
+    early: Option<Box<Early>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Early {
     parts: Vec<Part>,
     bytes: usize,
 }
@@ -36,24 +42,31 @@ pub(super) enum Unstored {
 impl Holes {
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.parts.capacity() * size_of::<Part>()
-            + self.parts.iter().map(|part| part.bytes.capacity()).sum::<usize>()
+        self.early.as_ref().map_or(0, |early| {
+            size_of::<Early>()
+                + early.parts.capacity() * size_of::<Part>()
+                + early.parts.iter().map(|part| part.bytes.capacity()).sum::<usize>()
+        })
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.early.is_none()
+    }
+
+    fn parts(&self) -> &[Part] {
+        self.early.as_ref().map_or(&[], |early| &early.parts)
     }
 
     /// The position behind the last early byte; 0 when there is none.
     pub(super) fn end(&self) -> u64 {
-        self.parts.last().map_or(0, Part::end)
+        self.parts().last().map_or(0, Part::end)
     }
 
     /// Whether `bytes` at `start` disagree with any stored byte.
     pub(super) fn conflicts(&self, start: u64, bytes: &[u8]) -> bool {
         let end = start.saturating_add(bytes.len() as u64);
-        self.parts.iter().any(|part| {
+        self.parts().iter().any(|part| {
             let from = part.start.max(start);
             let to = part.end().min(end);
             from < to && slice(&part.bytes, part.start, from, to) != slice(bytes, start, from, to)
@@ -76,18 +89,20 @@ impl Holes {
             return Err(Unstored::Conflict);
         }
         let end = start.saturating_add(bytes.len() as u64);
+        let early = self.early.get_or_insert_default();
         // Every part that overlaps or touches the new bytes melts into one.
-        let first = self.parts.partition_point(|part| part.end() < start);
-        let last = self.parts.partition_point(|part| part.start <= end);
-        let touched = self.parts.get(first..last).unwrap_or_default();
+        let first = early.parts.partition_point(|part| part.end() < start);
+        let last = early.parts.partition_point(|part| part.start <= end);
+        let touched = early.parts.get(first..last).unwrap_or_default();
         let from = touched.first().map_or(start, |part| part.start.min(start));
         let to = touched.last().map_or(end, |part| part.end().max(end));
         let already: usize = touched.iter().map(|part| part.bytes.len()).sum();
         let merged_len = usize::try_from(to - from).unwrap_or(usize::MAX);
-        let count = self.parts.len() - touched.len() + 1;
-        if self.bytes.saturating_sub(already).saturating_add(merged_len) > max_bytes
+        let count = early.parts.len() - touched.len() + 1;
+        if early.bytes.saturating_sub(already).saturating_add(merged_len) > max_bytes
             || count > max_parts
         {
+            self.forget_if_empty();
             return Err(Unstored::Full);
         }
         let mut merged = Vec::with_capacity(merged_len);
@@ -98,26 +113,18 @@ impl Holes {
             position = part.end();
         }
         merged.extend_from_slice(slice(bytes, start, position, end));
-        self.bytes = self.bytes - already + merged.len();
-        self.parts.splice(first..last, [Part { start: from, bytes: merged }]);
+        early.bytes = early.bytes - already + merged.len();
+        early.parts.splice(first..last, [Part { start: from, bytes: merged }]);
         Ok(())
     }
 
     /// Takes out the bytes that continue the stream at `next`, if there are any; what lies before `next` is forgotten.
     pub(super) fn take(&mut self, next: u64) -> Option<Vec<u8>> {
-        while let Some(part) = self.parts.first() {
-            if part.start > next {
-                return None;
-            }
-            let mut part = self.parts.remove(0);
-            self.bytes -= part.bytes.len();
-            if self.parts.is_empty() {
-                self.parts = Vec::new();
-            }
-            if part.end() > next {
-                let old = usize::try_from(next - part.start).unwrap_or(usize::MAX);
-                part.bytes.drain(..old.min(part.bytes.len()));
-                return Some(part.bytes);
+        while let Some((start, mut bytes)) = self.take_before(next) {
+            if start.saturating_add(bytes.len() as u64) > next {
+                let old = usize::try_from(next - start).unwrap_or(usize::MAX);
+                bytes.drain(..old.min(bytes.len()));
+                return Some(bytes);
             }
         }
         None
@@ -125,30 +132,34 @@ impl Holes {
 
     /// Takes out the first piece, if it begins at or before `limit`.
     pub(super) fn take_before(&mut self, limit: u64) -> Option<(u64, Vec<u8>)> {
-        self.parts.first().filter(|part| part.start <= limit)?;
-        let part = self.parts.remove(0);
-        self.bytes -= part.bytes.len();
-        if self.parts.is_empty() {
-            self.parts = Vec::new();
-        }
+        let early = self.early.as_mut()?;
+        early.parts.first().filter(|part| part.start <= limit)?;
+        let part = early.parts.remove(0);
+        early.bytes -= part.bytes.len();
+        self.forget_if_empty();
         Some((part.start, part.bytes))
     }
 
     /// Forgets what lies before `position`.
     pub(super) fn forget_to(&mut self, position: u64) {
-        while let Some(part) = self.parts.first_mut().filter(|part| part.start < position) {
+        let Some(early) = &mut self.early else { return };
+        while let Some(part) = early.parts.first_mut().filter(|part| part.start < position) {
             let gone = usize::try_from(position - part.start).unwrap_or(usize::MAX);
             if gone >= part.bytes.len() {
-                self.bytes -= part.bytes.len();
-                self.parts.remove(0);
+                early.bytes -= part.bytes.len();
+                early.parts.remove(0);
             } else {
                 part.bytes.drain(..gone);
                 part.start = position;
-                self.bytes -= gone;
+                early.bytes -= gone;
             }
         }
-        if self.parts.is_empty() {
-            self.parts = Vec::new();
+        self.forget_if_empty();
+    }
+
+    fn forget_if_empty(&mut self) {
+        if self.early.as_ref().is_some_and(|early| early.parts.is_empty()) {
+            self.early = None;
         }
     }
 
@@ -159,7 +170,7 @@ impl Holes {
 
     /// The ranges stored, lowest first: what a SACK option may report.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.parts.iter().map(|part| (part.start, part.end()))
+        self.parts().iter().map(|part| (part.start, part.end()))
     }
 }
 
@@ -174,6 +185,10 @@ fn slice(bytes: &[u8], start: u64, from: u64, to: u64) -> &[u8] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn bytes_in(holes: &Holes) -> usize {
+        holes.early.as_ref().map_or(0, |early| early.bytes)
+    }
 
     #[test]
     fn a_conflicting_copy_is_refused_whole() {
@@ -194,7 +209,7 @@ mod tests {
         assert_eq!(holes.store(20, b"ab", 5, 2), Ok(()));
         assert_eq!(holes.store(30, b"", 5, 2), Err(Unstored::Full));
         assert_eq!(holes.store(10, b"abc", 5, 2), Ok(()));
-        assert_eq!(holes.bytes, 5);
+        assert_eq!(bytes_in(&holes), 5);
     }
 
     proptest! {
@@ -207,7 +222,7 @@ mod tests {
                 prop_assert_eq!(holes.store(start as u64, &stream[start..start + len], 1000, 100), Ok(()));
                 have[start..start + len].fill(true);
             }
-            prop_assert_eq!(holes.bytes, have.iter().filter(|&&have| have).count());
+            prop_assert_eq!(bytes_in(&holes), have.iter().filter(|&&have| have).count());
             let mut next = 0;
             while next < 80 {
                 match holes.take(next as u64) {
@@ -222,7 +237,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert_eq!(holes.bytes, 0);
+            prop_assert_eq!(bytes_in(&holes), 0);
         }
     }
 }

@@ -25,9 +25,15 @@ impl Span {
     }
 }
 
-/// The store of one connection's kept client bytes.
+/// One connection's kept client bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
+    /// An idle connection has none.
+    store: Option<Box<Store>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Store {
     bytes: Vec<u8>,
     /// Count of bytes ever dropped from the front of `bytes`.
     dropped: usize,
@@ -37,29 +43,90 @@ pub(super) struct Kept {
 impl Kept {
     /// Bytes stored now.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.store.as_ref().map_or(0, |store| store.bytes.len())
     }
 
     /// The position after everything stored; 0 when nothing is.
     pub(super) fn end(&self) -> u64 {
-        self.spans.back().map_or(0, |span| span.end())
+        self.store.as_ref().map_or(0, |store| store.end())
     }
 
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+        self.store.as_ref().map_or(0, |store| store.heap_bytes())
     }
 
     /// Spans stored now.
     pub(super) fn spans(&self) -> usize {
-        self.spans.len()
+        self.store.as_ref().map_or(0, |store| store.spans.len())
+    }
+
+    /// Whether everything stored passed in the client's own segments.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.spans.iter().all(|span| !span.owned))
     }
 
     /// Appends bytes whose position is at or after everything stored.
     pub(super) fn append(&mut self, start: u64, bytes: &[u8], owned: bool) {
-        if bytes.is_empty() {
-            return;
+        if !bytes.is_empty() {
+            self.store.get_or_insert_default().append(start, bytes, owned);
         }
+    }
+
+    /// The stored bytes from `start` on, as far as they are contiguous, at most `limit`.
+    pub(super) fn from(&self, start: u64, limit: usize) -> &[u8] {
+        self.store.as_ref().map_or(&[], |store| store.from(start, limit))
+    }
+
+    /// The first bytes at or after `position` that are ours to send, at most `limit` of them, with their position.
+    pub(super) fn owned_from(&self, position: u64, limit: usize) -> Option<(u64, &[u8])> {
+        self.store.as_ref()?.owned_from(position, limit)
+    }
+
+    /// Whether `bytes` at `start` disagree with any stored byte.
+    pub(super) fn conflicts(&self, start: u64, bytes: &[u8]) -> bool {
+        self.store.as_ref().is_some_and(|store| store.conflicts(start, bytes))
+    }
+
+    /// Forgets the bytes before `position`.
+    pub(super) fn free_to(&mut self, position: u64) {
+        if let Some(store) = &mut self.store {
+            store.free_to(position);
+        }
+    }
+
+    /// Takes the bytes `from..to` out, wherever they are stored.
+    pub(super) fn remove(&mut self, from: u64, to: u64) {
+        if let Some(store) = &mut self.store {
+            store.remove(from, to);
+        }
+    }
+
+    /// Gives the memory back when nothing is stored, unless it is as little as the next request will need.
+    pub(super) fn shrink(&mut self) {
+        if self.heap_bytes() > 2048 {
+            self.rest();
+        }
+    }
+
+    /// Gives the memory back when nothing is stored.
+    pub(super) fn rest(&mut self) {
+        if self.spans() == 0 {
+            self.store = None;
+        }
+    }
+}
+
+impl Store {
+    fn end(&self) -> u64 {
+        self.spans.back().map_or(0, |span| span.end())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+
+    fn append(&mut self, start: u64, bytes: &[u8], owned: bool) {
         let at = self.dropped + self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         if let Some(last) = self.spans.back_mut()
@@ -73,8 +140,7 @@ impl Kept {
         self.spans.push_back(Span { start, len: bytes.len(), at, owned });
     }
 
-    /// The stored bytes from `start` on, as far as they are contiguous, at most `limit`.
-    pub(super) fn from(&self, start: u64, limit: usize) -> &[u8] {
+    fn from(&self, start: u64, limit: usize) -> &[u8] {
         let mut found: Option<(usize, usize)> = None;
         for span in &self.spans {
             match &mut found {
@@ -100,15 +166,13 @@ impl Kept {
         self.bytes.get(at..at + len.min(limit)).unwrap_or_default()
     }
 
-    /// The first bytes at or after `position` that are ours to send, at most `limit` of them, with their position.
-    pub(super) fn owned_from(&self, position: u64, limit: usize) -> Option<(u64, &[u8])> {
+    fn owned_from(&self, position: u64, limit: usize) -> Option<(u64, &[u8])> {
         let span = self.spans.iter().find(|span| span.owned && span.end() > position)?;
         let start = span.start.max(position);
         Some((start, self.from(start, limit)))
     }
 
-    /// Whether `bytes` at `start` disagree with any stored byte.
-    pub(super) fn conflicts(&self, start: u64, bytes: &[u8]) -> bool {
+    fn conflicts(&self, start: u64, bytes: &[u8]) -> bool {
         let end = start.saturating_add(bytes.len() as u64);
         self.spans.iter().any(|span| {
             let from = span.start.max(start);
@@ -124,8 +188,7 @@ impl Kept {
         })
     }
 
-    /// Forgets the bytes before `position`.
-    pub(super) fn free_to(&mut self, position: u64) {
+    fn free_to(&mut self, position: u64) {
         let Some(first) = self.spans.front() else { return };
         if first.start >= position {
             return;
@@ -160,8 +223,7 @@ impl Kept {
         }
     }
 
-    /// Takes the bytes `from..to` out, wherever they are stored.
-    pub(super) fn remove(&mut self, from: u64, to: u64) {
+    fn remove(&mut self, from: u64, to: u64) {
         let mut index = 0;
         while let Some(&span) = self.spans.get(index) {
             let cut_from = span.start.max(from);
@@ -196,20 +258,6 @@ impl Kept {
         if self.spans.is_empty() {
             self.dropped += self.bytes.len();
             self.bytes.clear();
-        }
-    }
-
-    /// Gives the memory back when nothing is stored, unless it is as little as the next request will need.
-    pub(super) fn shrink(&mut self) {
-        if self.heap_bytes() > 2048 {
-            self.rest();
-        }
-    }
-
-    /// Gives the memory back when nothing is stored.
-    pub(super) fn rest(&mut self) {
-        if self.spans.is_empty() {
-            *self = Self { dropped: self.dropped, ..Self::default() };
         }
     }
 }
@@ -251,7 +299,7 @@ mod tests {
         assert_eq!(kept.from(0, 100), b"allow");
         assert_eq!(kept.from(5, 100), b"");
         assert_eq!(kept.from(9, 100), b"allow");
-        assert!(!kept.bytes.windows(4).any(|window| window == b"deny"));
+        assert!(!kept.store.as_ref().unwrap().bytes.windows(4).any(|window| window == b"deny"));
         kept.free_to(9);
         kept.append(14, b"!", true);
         assert_eq!(kept.from(9, 100), b"allow!");

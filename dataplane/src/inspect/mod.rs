@@ -38,5 +38,5 @@ pub use self::{
     requests::{Judge, Ruling},
     segment::{Disposition, Edit, Header, NewSegment, Segment, Side, Sink, StreamDrop},
     shadow::{Everybody, Shadow},
-    stream::{Phase, Stream},
+    stream::{NO_TICK, Phase, Stream},
 };

@@ -22,6 +22,12 @@ impl Piece {
 /// The injected bytes of one connection, and perhaps our FIN after them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
+    /// INVARIANT: there is one while something is injected, or our FIN is.
+    store: Option<Box<Store>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Store {
     pieces: VecDeque<Piece>,
     /// Position of our FIN.
     fin: Option<u64>,
@@ -42,29 +48,82 @@ pub(super) struct Portion<'a> {
 impl Outbox {
     /// Bytes that wait to be acknowledged.
     pub(super) fn len(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.bytes.len()).sum()
+        self.store.as_ref().map_or(0, |store| store.len())
     }
 
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.pieces.capacity() * size_of::<Piece>()
-            + self.pieces.iter().map(|piece| piece.bytes.capacity()).sum::<usize>()
-    }
-
-    /// Gives the memory back when nothing waits.
-    pub(super) fn rest(&mut self) {
-        if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
-        }
+        self.store.as_ref().map_or(0, |store| store.heap_bytes())
     }
 
     /// Whether nothing waits to be acknowledged.
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && (self.fin.is_none() || self.fin_acknowledged)
+        self.store.as_ref().is_none_or(|store| store.is_empty())
     }
 
     /// Adds bytes at `start`, which lies at or after everything added so far.
     pub(super) fn push(&mut self, start: u64, bytes: Vec<u8>) {
+        self.store.get_or_insert_default().push(start, bytes);
+    }
+
+    /// Ends the direction at `position`.
+    pub(super) fn push_fin(&mut self, position: u64) {
+        self.store.get_or_insert_default().push_fin(position);
+    }
+
+    /// The first position that was never sent.
+    pub(super) fn unsent(&self) -> Option<u64> {
+        self.store.as_ref()?.unsent()
+    }
+
+    /// Where our FIN stands.
+    pub(super) fn fin(&self) -> Option<u64> {
+        self.store.as_ref()?.fin
+    }
+
+    /// Whether an acknowledgement of `position` speaks of injected bytes only: of their beginning, middle or end.
+    pub(super) fn touches(&self, position: u64) -> bool {
+        self.store.as_ref().is_some_and(|store| store.touches(position))
+    }
+
+    /// The client has everything before `position`. Returns whether that is news about injected bytes.
+    pub(super) fn acknowledge(&mut self, position: u64) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let news = store.acknowledge(position);
+        if store.pieces.is_empty() && store.fin.is_none() {
+            self.store = None;
+        }
+        news
+    }
+
+    /// What may be sent for the first time below the client's window edge `edge`, at most `mss` bytes of it; it counts as sent.
+    pub(super) fn next(&mut self, edge: u64, mss: usize) -> Option<Portion<'_>> {
+        self.store.as_mut()?.next(edge, mss)
+    }
+
+    /// What the client misses at `una`, at most `mss` bytes of it and below its window edge; one byte if the window is shut, to
+    /// make the client say when it opens (RFC 9293 §3.8.6.1). `None` if the byte at `una` is not ours or was never sent.
+    pub(super) fn again(&self, una: u64, edge: u64, mss: usize) -> Option<Portion<'_>> {
+        self.store.as_ref()?.again(una, edge, mss)
+    }
+}
+
+impl Store {
+    fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes.len()).sum()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.pieces.capacity() * size_of::<Piece>()
+            + self.pieces.iter().map(|piece| piece.bytes.capacity()).sum::<usize>()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && (self.fin.is_none() || self.fin_acknowledged)
+    }
+
+    fn push(&mut self, start: u64, bytes: Vec<u8>) {
         match self.pieces.back_mut() {
             Some(last) if last.end() == start => last.bytes.extend_from_slice(&bytes),
             _ => {
@@ -76,33 +135,24 @@ impl Outbox {
         }
     }
 
-    /// Ends the direction at `position`.
-    pub(super) fn push_fin(&mut self, position: u64) {
+    fn push_fin(&mut self, position: u64) {
         self.sent = self.sent.max(if self.pieces.is_empty() { position } else { 0 });
         self.fin = Some(position);
     }
 
-    /// The first position that was never sent.
-    pub(super) fn unsent(&self) -> Option<u64> {
+    fn unsent(&self) -> Option<u64> {
         let piece = self.pieces.iter().find(|piece| piece.end() > self.sent);
         let fin = self.fin.filter(|&fin| fin >= self.sent && !self.fin_acknowledged);
         piece.map(|piece| piece.start.max(self.sent)).or(fin)
     }
 
-    /// Where our FIN stands.
-    pub(super) fn fin(&self) -> Option<u64> {
-        self.fin
-    }
-
-    /// Whether an acknowledgement of `position` speaks of injected bytes only: of their beginning, middle or end.
-    pub(super) fn touches(&self, position: u64) -> bool {
+    fn touches(&self, position: u64) -> bool {
         self.pieces.iter().any(|piece| piece.start <= position && position <= piece.end())
             || (!self.fin_acknowledged
                 && self.fin.is_some_and(|fin| fin <= position && position <= fin + 1))
     }
 
-    /// The client has everything before `position`. Returns whether that is news about injected bytes.
-    pub(super) fn acknowledge(&mut self, position: u64) -> bool {
+    fn acknowledge(&mut self, position: u64) -> bool {
         let mut news = false;
         while let Some(piece) = self.pieces.front_mut() {
             if piece.end() <= position {
@@ -129,8 +179,7 @@ impl Outbox {
         news
     }
 
-    /// What may be sent for the first time below the client's window edge `edge`, at most `mss` bytes of it; it counts as sent.
-    pub(super) fn next(&mut self, edge: u64, mss: usize) -> Option<Portion<'_>> {
+    fn next(&mut self, edge: u64, mss: usize) -> Option<Portion<'_>> {
         let sent = self.sent;
         let fin = self.fin.filter(|_| !self.fin_acknowledged);
         let last_end = self.pieces.back().map_or(0, Piece::end);
@@ -154,9 +203,7 @@ impl Outbox {
         Some(Portion { start, bytes, fin: with_fin })
     }
 
-    /// What the client misses at `una`, at most `mss` bytes of it and below its window edge; one byte if the window is shut, to
-    /// make the client say when it opens (RFC 9293 §3.8.6.1). `None` if the byte at `una` is not ours or was never sent.
-    pub(super) fn again(&self, una: u64, edge: u64, mss: usize) -> Option<Portion<'_>> {
+    fn again(&self, una: u64, edge: u64, mss: usize) -> Option<Portion<'_>> {
         let fin = self.fin.filter(|_| !self.fin_acknowledged);
         let Some(piece) = self.pieces.iter().find(|piece| piece.start <= una && una < piece.end())
         else {

@@ -228,8 +228,23 @@ impl Stream {
             && self.outbox.len() < limits.replies
     }
 
+    /// Whether nothing is to be read, sent, told or awaited: what [`Stream::serve`] would find out step by step.
+    fn is_calm(&self) -> bool {
+        self.held == 0
+            && self.pending.is_none()
+            && self.timers.is_none()
+            && self.client_holes.is_empty()
+            && (self.up.fin == NEVER || self.fin_sent)
+            && self.up.splice.backward(self.up.una) == self.up.told
+            && self.owned_to <= self.up.told
+            && self.kept.is_pinned()
+    }
+
     /// Reads on in what is held, as far as it goes, and sends what was released.
     pub(super) fn serve<J: Judge, S: Sink>(&mut self, around: &mut Around<'_, J, S>) {
+        if self.is_calm() {
+            return;
+        }
         self.place_answer(around);
         loop {
             self.read_held(around);
@@ -256,9 +271,10 @@ impl Stream {
             self.acknowledge_to_client(around.sink);
         }
         if self.owes_server() {
-            self.kept_clock.start(around.now, around.limits);
+            self.timers().kept.start(around.now, around.limits);
         }
         self.watch(around.now, around.limits);
+        self.timers.take_if(|timers| timers.are_stopped());
     }
 
     /// Reads requests out of what is held.

@@ -73,14 +73,21 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     expect: Expect,
-    scanner: HeadScanner,
+    /// How far a head was seen that came in pieces.
+    scanner: Option<Box<HeadScanner>>,
     /// No request may follow the current one.
     last: bool,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { expect: Expect::Head, scanner: HeadScanner::request(), last: false }
+        Self { expect: Expect::Head, scanner: None, last: false }
+    }
+
+    /// Bytes of heap in use.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let body = if self.in_body() { size_of::<Body>() } else { 0 };
+        body + self.scanner.as_ref().map_or(0, |_| size_of::<HeadScanner>())
     }
 
     /// Whether every further byte is thrown away.
@@ -118,6 +125,7 @@ impl Requests {
     /// No request may follow any more; a body that is under way goes on.
     pub(super) fn end(&mut self) {
         self.last = true;
+        self.scanner = None;
         if !self.in_body() {
             self.expect = Expect::Nothing;
         }
@@ -171,9 +179,9 @@ impl Requests {
         limits: &Limits,
         judge: &mut J,
     ) -> Step {
-        if self.scanner.scanned() > 0 {
-            let fresh = bytes.get(self.scanner.scanned()..).unwrap_or_default();
-            match self.scanner.advance(fresh, &limits.requests) {
+        if let Some(scanner) = &mut self.scanner {
+            let fresh = bytes.get(scanner.scanned()..).unwrap_or_default();
+            match scanner.advance(fresh, &limits.requests) {
                 Ok(Progress::Incomplete) => return Step::Wait,
                 Ok(Progress::Complete(_)) => {}
                 Err(refusal) => return self.refuse(refusal, judge),
@@ -182,13 +190,14 @@ impl Requests {
         match read_request_as(bytes, &limits.requests, &limits.strictness) {
             Ok(Progress::Incomplete) => {
                 // Remember how far the head was seen, so that one-byte segments cost no more than whole ones.
-                match self.scanner.advance(bytes, &limits.requests) {
+                let scanner = self.scanner.get_or_insert_with(|| Box::new(HeadScanner::request()));
+                match scanner.advance(bytes, &limits.requests) {
                     Ok(_) => Step::Wait,
                     Err(refusal) => self.refuse(refusal, judge),
                 }
             }
             Ok(Progress::Complete(head)) => {
-                self.scanner = HeadScanner::request();
+                self.scanner = None;
                 match judge.judge(&head) {
                     Ruling::Allow => self.allow(&head, outstanding, limits),
                     Ruling::Deny => self.deny(&head, bytes, limits),

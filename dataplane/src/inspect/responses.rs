@@ -49,54 +49,56 @@ impl News {
 #[derive(Clone, Debug)]
 pub(super) struct Responses {
     expect: Expect,
-    scanner: HeadScanner,
     /// Server's position up to which the framing is known.
     pub(super) frontier: u64,
-    /// The beginning of an incomplete head, from the frontier on.
-    partial: Vec<u8>,
+    /// The beginning of an incomplete head, from the frontier on. INVARIANT: has bytes.
+    partial: Option<Box<Partial>>,
     /// The response being read is the last.
     last: bool,
 }
 
+/// A head of which the end has not come.
+#[derive(Clone, Debug)]
+struct Partial {
+    bytes: Vec<u8>,
+    /// Has seen these bytes.
+    scanner: HeadScanner,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), scanner: HeadScanner::response() }
+    }
+}
+
 impl Responses {
     pub(super) fn new() -> Self {
-        Self {
-            expect: Expect::Head,
-            scanner: HeadScanner::response(),
-            frontier: 1,
-            partial: Vec::new(),
-            last: false,
-        }
+        Self { expect: Expect::Head, frontier: 1, partial: None, last: false }
     }
 
     /// The next position to be read.
     pub(super) fn next(&self) -> u64 {
-        self.frontier.saturating_add(self.partial.len() as u64)
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.bytes.len());
+        self.frontier.saturating_add(partial as u64)
     }
 
     /// Whether the last response is complete and nothing of another one was seen.
     pub(super) fn between_messages(&self) -> bool {
-        matches!(self.expect, Expect::Head) && self.partial.is_empty()
+        matches!(self.expect, Expect::Head) && self.partial.is_none()
     }
 
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
         let body = if let Expect::Chunked(_) = self.expect { size_of::<Body>() } else { 0 };
-        self.partial.capacity() + body
-    }
-
-    /// Gives the memory back when no head is incomplete.
-    pub(super) fn rest(&mut self) {
-        if self.partial.is_empty() {
-            self.partial = Vec::new();
-        }
+        let partial = self.partial.as_ref();
+        body + partial.map_or(0, |partial| size_of::<Partial>() + partial.bytes.capacity())
     }
 
     /// Reads no more: whatever comes passes.
     pub(super) fn stop(&mut self) {
         self.expect = Expect::Anything;
         self.frontier = NEVER;
-        self.partial = Vec::new();
+        self.partial = None;
     }
 
     /// Reads `bytes`, which stand at [`Responses::next`]; `seen` is the end of everything the server has sent.
@@ -109,19 +111,21 @@ impl Responses {
         judge: &mut J,
     ) -> News {
         let mut news = News::default();
-        if self.partial.is_empty() {
-            let used = self.walk(bytes, seen, outstanding, limits, judge, &mut news);
-            if self.frontier != NEVER {
-                self.partial.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        let before = self.partial.as_mut().map(|partial| core::mem::take(&mut partial.bytes));
+        let rest = match before {
+            None => {
+                let used = self.walk(bytes, seen, outstanding, limits, judge, &mut news);
+                bytes.get(used..).unwrap_or_default().to_vec()
             }
-        } else {
-            let mut partial = core::mem::take(&mut self.partial);
-            partial.extend_from_slice(bytes);
-            let used = self.walk(&partial, seen, outstanding, limits, judge, &mut news);
-            if self.frontier != NEVER && used < partial.len() {
-                partial.drain(..used);
-                self.partial = partial;
+            Some(mut all) => {
+                all.extend_from_slice(bytes);
+                let used = self.walk(&all, seen, outstanding, limits, judge, &mut news);
+                all.drain(..used);
+                all
             }
+        };
+        if self.frontier != NEVER && !rest.is_empty() {
+            self.partial.get_or_insert_default().bytes = rest;
         }
         news
     }
@@ -194,9 +198,9 @@ impl Responses {
             self.lose(news);
             return true;
         };
-        if self.scanner.scanned() > 0 {
-            let fresh = bytes.get(self.scanner.scanned()..).unwrap_or_default();
-            match self.scanner.advance(fresh, &limits.responses) {
+        if let Some(Partial { scanner, .. }) = self.partial.as_deref_mut() {
+            let fresh = bytes.get(scanner.scanned()..).unwrap_or_default();
+            match scanner.advance(fresh, &limits.responses) {
                 Ok(Progress::Incomplete) => return false,
                 Ok(Progress::Complete(_)) => {}
                 Err(_) => {
@@ -207,7 +211,8 @@ impl Responses {
         }
         match read_response(bytes, to, &limits.responses) {
             Ok(Progress::Incomplete) => {
-                if self.scanner.advance(bytes, &limits.responses).is_err() {
+                let scanner = &mut self.partial.get_or_insert_default().scanner;
+                if scanner.advance(bytes, &limits.responses).is_err() {
                     self.lose(news);
                     return true;
                 }
@@ -232,7 +237,7 @@ impl Responses {
         limits: &Limits,
         news: &mut News,
     ) {
-        self.scanner = HeadScanner::response();
+        self.partial = None;
         self.frontier = self.frontier.saturating_add(head.head_len as u64);
         if head.ambiguous.is_some() {
             return self.lose(news);

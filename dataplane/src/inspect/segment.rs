@@ -43,7 +43,8 @@ pub struct Segment<'a> {
     pub urgent: u16,
     /// The option bytes between the fixed header and the payload; at most 40.
     pub options: &'a [u8],
-    /// The payload by IP's total length, without link padding.
+    /// The payload by IP's total length, without link padding. Where [`Stream::is_content`](super::Stream::is_content), any
+    /// other bytes of its length do as well.
     pub payload: &'a [u8],
 }
 

@@ -146,12 +146,14 @@ impl Stream {
             self.kept.free_to(sender);
             self.kept.shrink();
             self.up.splice.settle(position);
-            self.kept_clock.restart(self.owes_server(), around.now, around.limits);
+            if self.timers.is_some() {
+                let more = self.owes_server();
+                self.timers().kept.restart(more, around.now, around.limits);
+            }
             return true;
         }
         if bare && position == self.up.una && self.owes_next() {
-            self.kept_clock.duplicates = self.kept_clock.duplicates.saturating_add(1);
-            if self.kept_clock.duplicates == 3 {
+            if self.timers().kept.is_third_duplicate() {
                 self.resend_kept(around.sink);
             }
         }
@@ -256,7 +258,7 @@ impl Stream {
             self.phase = Phase::Closing;
             // The last byte of the server's own: behind it stand only answers of ours.
             self.server_end = before;
-            self.closing_due = around.now.after(around.limits.linger_time);
+            self.timers().closing_due = around.now.after(around.limits.linger_time);
             self.throw_away(self.frontier.saturating_add(self.held as u64));
             self.client_holes.clear();
             self.server_holes.clear();
@@ -278,7 +280,7 @@ impl Stream {
             self.send_portion(portion, around.sink);
         }
         self.outbox = outbox;
-        self.outbox_clock.start(around.now, around.limits);
+        self.timers().outbox.start(around.now, around.limits);
     }
 
     /// Sends again what the client misses of our own bytes; false if it misses something else.

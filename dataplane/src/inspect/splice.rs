@@ -20,13 +20,25 @@ struct Edit {
 pub(super) struct Splice {
     /// Receiver's position minus sender's, modulo 2^64, for everything before the first edit.
     shift: u64,
-    edits: Vec<Edit>,
+    /// Most connections have none at most times. INVARIANT: not empty.
+    edits: Option<Box<Edits>>,
 }
+
+#[derive(Clone, Debug, Default)]
+struct Edits(Vec<Edit>);
 
 impl Splice {
     /// Whether both sides count alike everywhere: nothing was ever cut or inserted.
     pub(super) fn is_identity(&self) -> bool {
-        self.shift == 0 && self.edits.is_empty()
+        self.shift == 0 && self.edits.is_none()
+    }
+
+    fn edits(&self) -> &[Edit] {
+        self.edits.as_ref().map_or(&[], |edits| &edits.0)
+    }
+
+    fn edits_mut(&mut self) -> &mut Vec<Edit> {
+        &mut self.edits.get_or_insert_default().0
     }
 
     /// Removes `len` bytes at the sender's position `at`, which no earlier edit lies beyond.
@@ -34,27 +46,32 @@ impl Splice {
         if len == 0 {
             return;
         }
-        if let Some(last) = self.edits.last_mut()
+        let edits = self.edits_mut();
+        if let Some(last) = edits.last_mut()
             && last.insert == 0
             && last.at.wrapping_add(last.cut) == at
         {
             last.cut = last.cut.wrapping_add(len);
             return;
         }
-        self.edits.push(Edit { at, cut: len, insert: 0 });
+        edits.push(Edit { at, cut: len, insert: 0 });
     }
 
     /// Puts `len` bytes before the sender's position `at`, which no earlier edit lies beyond. Returns the receiver's
     /// position of the first inserted byte.
     pub(super) fn insert(&mut self, at: u64, len: u64) -> u64 {
         let start = self.forward(at);
-        if let Some(last) = self.edits.last_mut()
+        if len == 0 {
+            return start;
+        }
+        let edits = self.edits_mut();
+        if let Some(last) = edits.last_mut()
             && last.cut == 0
             && last.at == at
         {
             last.insert = last.insert.wrapping_add(len);
-        } else if len > 0 {
-            self.edits.push(Edit { at, cut: 0, insert: len });
+        } else {
+            edits.push(Edit { at, cut: 0, insert: len });
         }
         start
     }
@@ -62,7 +79,7 @@ impl Splice {
     /// Where the receiver sees the sender's position `p`. Inside a cut: where the cut was. At an insertion: after it.
     pub(super) fn forward(&self, p: u64) -> u64 {
         let mut shift = self.shift;
-        for edit in &self.edits {
+        for edit in self.edits() {
             if p < edit.at {
                 break;
             }
@@ -78,7 +95,7 @@ impl Splice {
     /// the cut, acknowledging part of an insertion acknowledges what came before it.
     pub(super) fn backward(&self, r: u64) -> u64 {
         let mut shift = self.shift;
-        for edit in &self.edits {
+        for edit in self.edits() {
             let start = edit.at.wrapping_add(shift);
             if r < start {
                 break;
@@ -93,7 +110,7 @@ impl Splice {
 
     /// If `p` lies in a cut, the cut's end; else `p`.
     pub(super) fn skip_cut(&self, p: u64) -> u64 {
-        for edit in &self.edits {
+        for edit in self.edits() {
             if p >= edit.at && p.wrapping_sub(edit.at) < edit.cut {
                 return edit.at.wrapping_add(edit.cut);
             }
@@ -103,16 +120,14 @@ impl Splice {
 
     /// The first position after `p` at which the map is not a plain shift; bytes `p..` up to it travel together.
     pub(super) fn run_end(&self, p: u64) -> u64 {
-        self.edits.iter().map(|edit| edit.at).find(|&at| at > p).unwrap_or(u64::MAX)
+        self.edits().iter().map(|edit| edit.at).find(|&at| at > p).unwrap_or(u64::MAX)
     }
 
     /// Forgets edits that end at or before the receiver's acknowledgement `una`.
     pub(super) fn settle(&mut self, una: u64) {
-        if self.edits.is_empty() {
-            return;
-        }
+        let Some(edits) = &mut self.edits else { return };
         let mut settled = 0;
-        for edit in &self.edits {
+        for edit in &edits.0 {
             let end = edit.at.wrapping_add(self.shift).wrapping_add(edit.insert);
             if una < end {
                 break;
@@ -120,15 +135,18 @@ impl Splice {
             self.shift = self.shift.wrapping_add(edit.insert).wrapping_sub(edit.cut);
             settled += 1;
         }
-        self.edits.drain(..settled);
-        if self.edits.is_empty() {
-            self.edits = Vec::new();
+        if settled == edits.0.len() {
+            self.edits = None;
+        } else {
+            edits.0.drain(..settled);
         }
     }
 
     /// Bytes of heap in use.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.edits.capacity() * size_of::<Edit>()
+        self.edits
+            .as_ref()
+            .map_or(0, |edits| size_of::<Edits>() + edits.0.capacity() * size_of::<Edit>())
     }
 }
 
@@ -180,11 +198,11 @@ mod tests {
         splice.insert(100, 40);
         splice.cut(200, 10);
         splice.settle(139);
-        assert_eq!(splice.edits.len(), 2);
+        assert_eq!(splice.edits().len(), 2);
         splice.settle(140);
-        assert_eq!((splice.edits.len(), splice.shift), (1, 40));
+        assert_eq!((splice.edits().len(), splice.shift), (1, 40));
         splice.settle(240);
-        assert_eq!((splice.edits.len(), splice.shift), (0, 30));
+        assert_eq!((splice.edits().len(), splice.shift), (0, 30));
         assert!(!splice.is_identity());
     }
 

@@ -28,6 +28,7 @@ use super::{
     reply::Reply,
     requests::Requests,
     responses::Responses,
+    timers::Timers,
 };
 
 /// Where a connection stands.
@@ -43,56 +44,8 @@ pub enum Phase {
     Closed,
 }
 
-/// "No deadline".
-pub(super) const NO_TICK: Tick = Tick(u64::MAX);
-
-/// A retransmission clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    pub(super) due: Tick,
-    pub(super) tries: u8,
-    pub(super) duplicates: u8,
-}
-
-impl Clock {
-    const STOPPED: Self = Self { due: NO_TICK, tries: 0, duplicates: 0 };
-
-    /// Whether it does not run and has counted nothing.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.due == NO_TICK && self.tries == 0 && self.duplicates == 0
-    }
-
-    /// Runs from now on, if it does not run already.
-    pub(super) fn start(&mut self, now: Tick, limits: &Limits) {
-        if self.due == NO_TICK {
-            self.due = now.after(limits.retransmit_time);
-        }
-    }
-
-    /// There was progress: counts from the beginning, and goes on if `more` remains.
-    pub(super) fn restart(&mut self, more: bool, now: Tick, limits: &Limits) {
-        *self = Self::STOPPED;
-        if more {
-            self.start(now, limits);
-        }
-    }
-
-    /// After a try: twice as long.
-    pub(super) fn back_off(&mut self, now: Tick, limits: &Limits) {
-        self.tries = self.tries.saturating_add(1);
-        self.due = now.after(limits.retransmit_time.saturating_mul(1 << self.tries.min(6)));
-    }
-}
-
-/// Why held bytes wait, as far as timers care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
-    No,
-    /// For the rest of a head.
-    Head,
-    /// For the server.
-    Server,
-}
+/// "Never", later than every other time.
+pub const NO_TICK: Tick = Tick(u64::MAX);
 
 /// The state of one connection.
 #[derive(Clone, Debug)]
@@ -140,15 +93,12 @@ pub struct Stream {
     /// In [`Phase::Closing`]: the client's FIN was seen.
     pub(super) client_done: bool,
 
-    pub(super) outbox_clock: Clock,
-    pub(super) kept_clock: Clock,
-    pub(super) waiting: Waiting,
-    pub(super) waiting_since: u64,
-    pub(super) waiting_due: Tick,
+    /// An idle connection has none.
+    pub(super) timers: Option<Box<Timers>>,
     pub(super) last_seen: Tick,
-    pub(super) closing_due: Tick,
-    /// When the caller will call [`Stream::tick`] next, if it will: its own note, kept here because only streams need one.
-    pub wake: Option<Tick>,
+    /// When the caller will call [`Stream::tick`] next, [`NO_TICK`] if it will not: its own note, kept here because only streams
+    /// need one.
+    pub wake: Tick,
 }
 
 /// What every step needs from outside.
@@ -211,14 +161,9 @@ impl Stream {
             server_end: 0,
             server_reset: false,
             client_done: false,
-            outbox_clock: Clock::STOPPED,
-            kept_clock: Clock::STOPPED,
-            waiting: Waiting::No,
-            waiting_since: 0,
-            waiting_due: NO_TICK,
+            timers: None,
             last_seen: now,
-            closing_due: NO_TICK,
-            wake: None,
+            wake: NO_TICK,
         };
         forward_syn(syn, options, sink);
         Ok(stream)
@@ -328,7 +273,9 @@ impl Stream {
             + self.client_holes.heap_bytes()
             + self.server_holes.heap_bytes()
             + self.outbox.heap_bytes()
+            + self.requests.heap_bytes()
             + self.responses.heap_bytes()
+            + self.timers.as_ref().map_or(0, |_| size_of::<Timers>())
             + self.up.splice.heap_bytes()
             + self.down.splice.heap_bytes()
     }
@@ -336,8 +283,26 @@ impl Stream {
     /// Nothing has happened for a while: gives back the memory that was kept for the next request.
     pub fn rest(&mut self) {
         self.kept.rest();
-        self.outbox.rest();
-        self.responses.rest();
+        self.timers.take_if(|timers| timers.are_stopped());
+    }
+
+    /// Whether `len` payload bytes that `from` sends as number `seq` are content and nothing else: where they end is within
+    /// what the framing has announced, and no byte of them has a copy here. [`Stream::segment`] then reads nothing of them but
+    /// their length.
+    #[must_use]
+    pub fn is_content(&self, from: Side, seq: SeqNumber, len: usize) -> bool {
+        let flow = self.flow(from);
+        let Some(start) = flow.position(seq, flow.told).filter(|_| self.phase == Phase::Open)
+        else {
+            return false;
+        };
+        let end = start.saturating_add(len as u64);
+        match from {
+            Side::Client => {
+                self.kept.end() <= start && end <= self.frontier && self.client_holes.is_empty()
+            }
+            Side::Server => end <= self.responses.frontier,
+        }
     }
 
     /// For an ICMP error about a segment that `from` sent and that was translated on its way: the number as `from` sent it.
@@ -405,11 +370,7 @@ impl Stream {
         self.responses.stop();
         self.held = 0;
         self.pending = None;
-        self.outbox_clock = Clock::STOPPED;
-        self.kept_clock = Clock::STOPPED;
-        self.waiting = Waiting::No;
-        self.waiting_due = NO_TICK;
-        self.closing_due = NO_TICK;
+        self.timers = None;
     }
 
     /// Resets one side, with the number that side expects if nothing is lost; if something is, its challenge is answered by the
@@ -461,6 +422,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Stream>() <= 832, "{}", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 360, "{}", size_of::<Stream>());
     }
 }

@@ -5,7 +5,7 @@
 //! forwarded, and no byte that two fragments claim (`parser::fragment`).
 
 use parser::{
-    EmitError,
+    EmitError, checksum,
     fragment::{self, Arrival, FragmentKey, Reassembler, Refusal},
     headers::{Headers, Transport},
     icmpv6::Icmpv6Message,
@@ -210,12 +210,9 @@ impl<P: Port> Worker<P> {
         fragments: &mut Vec<Frame>,
         now: Tick,
     ) {
-        // Nobody who sends segments in fragments has a link that takes more than a chunk.
-        if fragments.iter().any(Frame::is_chain) {
-            return self.drop_whole(DropReason::FrameTooLong, fragments);
-        }
         let room = self.workbench.room();
-        let length = match fragment::join(fragments.iter().map(Frame::bytes), room) {
+        let in_buffers = |frame| (Frame::bytes(frame), Frame::len(frame), Frame::rest(frame));
+        let length = match fragment::join(fragments.iter().map(in_buffers), room) {
             Ok(length) => length,
             Err(EmitError::BufferTooSmall | EmitError::TooLong) => {
                 return self.drop_whole(DropReason::FrameTooLong, fragments);
@@ -234,8 +231,14 @@ impl<P: Port> Worker<P> {
             return self.counters.count_drop(DropReason::PoolEmpty);
         };
         match Headers::parse_first(joined.bytes(), length) {
-            Ok(headers) if self.fits(world, found, &headers) => {
-                self.inspect(world, found, &headers, joined, now);
+            // Who sends fragments leaves no checksum to hardware, and nobody has written one here.
+            Ok(headers)
+                if !checksum::verify_transport_parts(joined.bytes(), joined.rest(), &headers) =>
+            {
+                self.discard(Verdict::Drop(DropReason::BadChecksum), joined);
+            }
+            Ok(mut headers) if self.fits(world, found, &headers) => {
+                self.inspect(world, found, &mut headers, joined, now);
             }
             Ok(_) => self.discard(Verdict::Drop(DropReason::TooBig), joined),
             Err(malformed) => self.discard(Verdict::Drop(malformed.into()), joined),

@@ -1,8 +1,8 @@
 //! Packets of several chunks as one run of bytes, for the stream engine, which reads heads wherever they stand.
 //!
 //! Most packets lie in one chunk and are read where they are. A longer one of an inspected connection is copied once, into memory
-//! that the worker keeps, because chunks end in the middle of heads (ADR 5). Packets of the engine's own that exceed a chunk
-//! are built in one run too, and then cut.
+//! that the worker keeps, because chunks end in the middle of heads (ADR 5); one of content alone is not, because nobody reads
+//! it. Packets of the engine's own that exceed a chunk are built in one run too, and then cut.
 
 use parser::ethernet;
 
@@ -16,11 +16,13 @@ const LONGEST: usize = 65_535 + ethernet::HEADER_LEN;
 pub(super) struct Linear {
     /// A copy of it, if it is longer than a chunk. INVARIANT: at most `LONGEST` bytes, so loading never allocates.
     copy: Vec<u8>,
+    /// Stands for content. INVARIANT: `LONGEST` zeros; as nobody reads them, they take no memory.
+    unread: Box<[u8]>,
 }
 
 impl Default for Linear {
     fn default() -> Self {
-        Self { copy: Vec::with_capacity(LONGEST) }
+        Self { copy: Vec::with_capacity(LONGEST), unread: vec![0; LONGEST].into() }
     }
 }
 
@@ -34,6 +36,11 @@ impl Linear {
                 self.copy.extend_from_slice(part.get(..room).unwrap_or(part));
             }
         }
+    }
+
+    /// So many bytes that say nothing, in place of content that is not read.
+    pub(super) fn unread(&self, len: usize) -> Option<&[u8]> {
+        self.unread.get(..len)
     }
 
     /// The bytes of the packet that was loaded last, and is still as it was then.

@@ -14,7 +14,7 @@ use parser::{
     tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{
-    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Identity, Table,
+    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
 };
 
 use super::{
@@ -24,14 +24,14 @@ use super::{
     linear::Workbench,
 };
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, tcp::Phase},
+    connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Everybody, Header, Judge, NewSegment, Ruling, Segment, Shadow, Side,
-        Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, NO_TICK, NewSegment, Ruling, Segment, Shadow,
+        Side, Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,
@@ -105,22 +105,10 @@ struct FrameSink<'a> {
     pool: &'a mut Pool,
     workbench: &'a mut Workbench,
     counters: &'a mut Counters,
-    /// The addresses of a segment to the client, and of one to the server.
-    to_client: FlowTuple,
-    to_server: FlowTuple,
-}
-
-impl<'a> FrameSink<'a> {
-    fn new(
-        connection: &Connection,
-        outbox: &'a mut Outbox,
-        (pool, workbench): (&'a mut Pool, &'a mut Workbench),
-        counters: &'a mut Counters,
-    ) -> Self {
-        let (_, to_client) = connection.way(Direction::Reply);
-        let (_, to_server) = connection.way(Direction::Original);
-        Self { outbox, pool, workbench, counters, to_client, to_server }
-    }
+    /// As the server knows the connection.
+    flow: &'a FlowTuple,
+    /// As the client does, if it addressed a service.
+    service: Option<&'a FlowTuple>,
 }
 
 impl Sink for FrameSink<'_> {
@@ -135,10 +123,10 @@ impl Sink for FrameSink<'_> {
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
         self.counters.built += 1;
         let tuple = match to {
-            Side::Client => &self.to_client,
-            Side::Server => &self.to_server,
+            Side::Client => self.service.unwrap_or(self.flow).reversed(),
+            Side::Server => *self.flow,
         };
-        match emit(&segment, tuple, self.pool, self.workbench) {
+        match emit(&segment, &tuple, self.pool, self.workbench) {
             Ok(frame) => self.outbox.0.push(Out::Inject { to, frame }),
             // The engine sends it again when nobody acknowledges it.
             Err(reason) => self.counters.count_drop(reason),
@@ -149,13 +137,11 @@ impl Sink for FrameSink<'_> {
 /// The engine's judge: the table of this epoch.
 struct PolicyJudge<'a> {
     table: &'a Table,
-    access: Access,
+    judgement: &'a Judgement,
     scratch: &'a mut HttpScratch,
     reporting: &'a Reporting,
     hits: &'a mut Hits,
-    flow: FlowTuple,
-    source: Identity,
-    destination: Identity,
+    flow: &'a FlowTuple,
     now: Tick,
     requests: RequestCounters,
     events_lost: u64,
@@ -164,21 +150,18 @@ struct PolicyJudge<'a> {
 impl<'a> PolicyJudge<'a> {
     fn new(
         table: &'a Table,
-        connection: &Connection,
+        (judgement, flow): (&'a Judgement, &'a FlowTuple),
         scratch: &'a mut HttpScratch,
         (reporting, hits): (&'a Reporting, &'a mut Hits),
         now: Tick,
     ) -> Self {
-        let judgement = &connection.judgement;
         Self {
             table,
-            access: judgement.access,
+            judgement,
             scratch,
             reporting,
             hits,
-            flow: connection.flow,
-            source: judgement.source.identity,
-            destination: judgement.destination.identity,
+            flow,
             now,
             requests: RequestCounters::default(),
             events_lost: 0,
@@ -187,6 +170,12 @@ impl<'a> PolicyJudge<'a> {
 }
 
 impl PolicyJudge<'_> {
+    /// Adds what it did to the worker's counters.
+    fn report(&self, counters: &mut Counters) {
+        counters.count_requests(&self.requests);
+        counters.events_lost += self.events_lost;
+    }
+
     fn verdict(&mut self, head: &RequestHead<'_>) -> HttpVerdict {
         let fields = |visit: &mut dyn FnMut(&str, &[u8])| {
             for field in head.fields() {
@@ -199,7 +188,7 @@ impl PolicyJudge<'_> {
             host: head.host,
             headers: &fields,
         };
-        match &self.access {
+        match &self.judgement.access {
             Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
             // The port is about DNS now, which no request is.
             Access::Resolve(dns) => self.table.no_request(dns),
@@ -258,9 +247,9 @@ impl PolicyJudge<'_> {
         let event = FlowEvent {
             tick: self.now,
             epoch: self.table.epoch(),
-            tuple: self.flow,
-            source: self.source,
-            destination: self.destination,
+            tuple: *self.flow,
+            source: self.judgement.source.identity,
+            destination: self.judgement.destination.identity,
             flags: TcpFlags::NONE,
             icmp_type: None,
             happening,
@@ -271,9 +260,20 @@ impl PolicyJudge<'_> {
     }
 }
 
-/// The engine's view of a segment; none if the frame does not hold what its headers say.
-fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Option<Segment<'a>> {
-    let options = headers.transport_offset + parser::tcp::MIN_HEADER_LEN..headers.payload_offset;
+/// Whether a segment is as its sender made it: only what its receiver would accept moves the engine's state (evasion row N4).
+fn is_intact(frame: &Frame, headers: &Headers) -> bool {
+    // A checksum that was left to hardware was written here, over the bytes that came.
+    checksum::was_partial(headers)
+        || checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers)
+}
+
+/// The engine's view of a segment.
+fn segment<'a>(
+    direction: Direction,
+    headers: &Headers,
+    frame: &'a Frame,
+    payload: &'a [u8],
+) -> Option<Segment<'a>> {
     let tcp = headers.tcp()?;
     Some(Segment {
         from: side(direction),
@@ -282,8 +282,8 @@ fn segment<'a>(direction: Direction, headers: &Headers, bytes: &'a [u8]) -> Opti
         flags: tcp.flags,
         window: tcp.window,
         urgent: tcp.urgent,
-        options: bytes.get(options)?,
-        payload: headers.payload(bytes)?,
+        options: headers.tcp_option_bytes(frame.bytes()),
+        payload,
     })
 }
 
@@ -300,32 +300,35 @@ impl<P: Port> Worker<P> {
     ) {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
-        let segment = segment(found.direction, headers, self.linear.view(frame))
-            .filter(|_| checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers));
+        let segment = headers
+            .payload(self.linear.view(frame))
+            .and_then(|payload| segment(found.direction, headers, frame, payload))
+            .filter(|_| is_intact(frame, headers));
         let Some(connection) = self.connections.connection(found.id) else { return };
-        let tried = matches!(connection.judgement.access, Access::Inspect(_));
+        let Connection { flow, shadow, judgement, .. } = connection;
+        let tried = matches!(judgement.access, Access::Inspect(_));
         let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
             let telling = (&self.reporting, &mut self.hits);
-            PolicyJudge::new(table, connection, &mut self.scratch, telling, now)
+            PolicyJudge::new(table, (judgement, flow), &mut self.scratch, telling, now)
         });
         let limits = &self.settings.limits;
-        let follows = match (&mut connection.shadow, &segment) {
+        let mut opened = None;
+        let follows = match (shadow, &segment) {
             (Some(shadow), Some(segment)) => match &mut audit {
                 Some(judge) => shadow.watch(segment, now, limits, judge),
                 None => shadow.watch(segment, now, limits, &mut Everybody),
             },
             (None, Some(segment)) => {
-                if let Some(shadow) = Shadow::open(segment, now) {
-                    self.connections.follow(found.id, shadow);
-                }
+                opened = Shadow::open(segment, now);
                 true
             }
             (_, None) => false,
         };
         if let Some(audit) = audit {
-            let (requests, events_lost) = (audit.requests, audit.events_lost);
-            self.counters.count_requests(&requests);
-            self.counters.events_lost += events_lost;
+            audit.report(&mut self.counters);
+        }
+        if let Some(shadow) = opened {
+            self.connections.follow(found.id, shadow);
         }
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
@@ -347,33 +350,45 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         found: Found,
-        headers: &Headers,
+        headers: &mut Headers,
         frame: Frame,
         now: Tick,
     ) {
-        // The engine's state moves only by what the receiver would accept (evasion row N4).
-        if !checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers) {
+        if !is_intact(&frame, headers) {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
-        self.linear.load(&frame);
+        let content = frame.is_chain() && self.is_content(found, headers);
+        let payload = if content {
+            self.linear.unread(headers.payload_len)
+        } else {
+            self.linear.load(&frame);
+            headers.payload(self.linear.view(&frame))
+        };
         let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            segment(found.direction, headers, self.linear.view(&frame)),
+            payload.and_then(|payload| segment(found.direction, headers, &frame, payload)),
             self.connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
+        let Connection { flow, service, stream, judgement, .. } = &mut *connection;
+        let denied_now = match judgement.access {
+            Access::Deny(denial) => Some(denial),
+            Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => None,
+        };
         let reports = (&self.reporting, &mut self.hits);
-        let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-        let mut sink = FrameSink::new(
-            connection,
-            &mut self.outbox,
-            (&mut self.pool, &mut self.workbench),
-            &mut self.counters,
-        );
+        let mut judge = PolicyJudge::new(table, (judgement, flow), &mut self.scratch, reports, now);
+        let mut sink = FrameSink {
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            workbench: &mut self.workbench,
+            counters: &mut self.counters,
+            flow,
+            service: service.as_deref(),
+        };
         let mut revoked = None;
-        let disposition = match (&mut connection.stream, connection.judgement.access) {
-            (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+        let disposition = match (stream.as_mut(), denied_now) {
+            (Some(stream), Some(denial)) if !stream.is_closed() => {
                 // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
                 stream.reset(&mut sink);
                 revoked = Some(denial);
@@ -383,16 +398,14 @@ impl<P: Port> Worker<P> {
                 stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
             }
             (None, _) => match Stream::open(&segment, now, &mut sink) {
-                Ok(stream) => {
-                    connection.stream = Some(Box::new(stream));
+                Ok(opened) => {
+                    *stream = Some(Box::new(opened));
                     Disposition::Forwarded
                 }
                 Err(reason) => Disposition::Dropped(reason),
             },
         };
-        let (requests, events_lost) = (judge.requests, judge.events_lost);
-        self.counters.count_requests(&requests);
-        self.counters.events_lost += events_lost;
+        judge.report(&mut self.counters);
         if connection.stream.as_ref().is_some_and(|stream| stream.is_closed()) {
             connection.phase = Phase::Closing;
         }
@@ -418,6 +431,14 @@ impl<P: Port> Worker<P> {
         }
     }
 
+    /// Whether a segment carries content and nothing else, which its stream does not read.
+    fn is_content(&mut self, found: Found, headers: &Headers) -> bool {
+        let stream = self.connections.connection(found.id).and_then(|it| it.stream.as_ref());
+        stream.zip(headers.tcp()).is_some_and(|(stream, tcp)| {
+            stream.is_content(side(found.direction), tcp.seq, headers.payload_len)
+        })
+    }
+
     /// Wakes the streams that are due.
     pub(super) fn wake_streams(&mut self, world: &World, now: Tick) {
         while let Some(&Reverse((due, id))) = self.deadlines.peek() {
@@ -430,11 +451,11 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == Some(due))
+            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == due)
             else {
                 continue; // It has been scheduled anew since.
             };
-            stream.wake = None;
+            stream.wake = NO_TICK;
             let found = Found { id, direction: Direction::Original };
             if connection.judgement.epoch != world.epoch
                 && self.judge_again(world, table, found, TcpFlags::NONE, now).is_err()
@@ -442,25 +463,28 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
+            let Connection { flow, service, stream, judgement, .. } = connection;
+            let denied = matches!(judgement.access, Access::Deny(_));
             let reports = (&self.reporting, &mut self.hits);
-            let mut judge = PolicyJudge::new(table, connection, &mut self.scratch, reports, now);
-            let mut sink = FrameSink::new(
-                connection,
-                &mut self.outbox,
-                (&mut self.pool, &mut self.workbench),
-                &mut self.counters,
-            );
-            let Some(stream) = connection.stream.as_mut() else { continue };
-            if matches!(connection.judgement.access, Access::Deny(_)) {
+            let mut judge =
+                PolicyJudge::new(table, (judgement, flow), &mut self.scratch, reports, now);
+            let mut sink = FrameSink {
+                outbox: &mut self.outbox,
+                pool: &mut self.pool,
+                workbench: &mut self.workbench,
+                counters: &mut self.counters,
+                flow,
+                service: service.as_deref(),
+            };
+            let Some(stream) = stream else { continue };
+            if denied {
                 // As with a segment: nothing that is held may leave any more.
                 stream.reset(&mut sink);
             } else {
                 let _reason_is_the_engines_own =
                     stream.tick(now, &self.settings.limits, &mut judge, &mut sink);
             }
-            let (requests, events_lost) = (judge.requests, judge.events_lost);
-            self.counters.count_requests(&requests);
-            self.counters.events_lost += events_lost;
+            judge.report(&mut self.counters);
             self.schedule(id);
             if let Some(frame) = self.send_outbox(world, found, None) {
                 self.pool.give(frame);
@@ -477,18 +501,19 @@ impl<P: Port> Worker<P> {
         let held = stream.held_bytes();
         let Some(victim) = self.connections.charge(id, held) else { return };
         let Some(connection) = self.connections.connection(victim) else { return };
-        let mut sink = FrameSink::new(
-            connection,
-            &mut self.outbox,
-            (&mut self.pool, &mut self.workbench),
-            &mut self.counters,
-        );
-        let Some(stream) = connection.stream.as_mut() else {
+        let Connection { flow, service, stream: Some(stream), phase, .. } = connection else {
             return self.unfollow(victim);
         };
-        stream.reset(&mut sink);
-        connection.phase = Phase::Closing;
+        stream.reset(&mut FrameSink {
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            workbench: &mut self.workbench,
+            counters: &mut self.counters,
+            flow,
+            service: service.as_deref(),
+        });
         let left = stream.held_bytes();
+        *phase = Phase::Closing;
         self.counters.streams_shed += 1;
         let _within_budget = self.connections.charge(victim, left);
         let found = Found { id: victim, direction: Direction::Original };
@@ -502,12 +527,16 @@ impl<P: Port> Worker<P> {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };
+        // One that waits for nothing but the end of an idle time is woken often enough already.
+        if stream.wake != NO_TICK && stream.is_at_ease() {
+            return;
+        }
         let Some(due) = stream.deadline(&self.settings.limits) else { return };
         // A wake-up that comes too early finds nothing due and schedules the next, so a far one is taken in steps: entries that
         // were replaced by nearer ones then leave the heap soon.
         let due = due.min(self.now.after(LONGEST_WAIT));
-        if stream.wake.is_none_or(|wake| due < wake) {
-            stream.wake = Some(due);
+        if due < stream.wake {
+            stream.wake = due;
             self.deadlines.push(Reverse((due, id)));
         }
     }
@@ -517,31 +546,31 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         found: Found,
-        arrived: Option<(&Headers, Frame)>,
+        arrived: Option<(&mut Headers, Frame)>,
     ) -> Option<Frame> {
         let Found { id, direction: from } = found;
         let Some(connection) = self.connections.connection(id) else {
             return arrived.map(|(_, frame)| frame);
         };
-        let (client_port, to_client) = connection.way(Direction::Reply);
-        let (server_port, to_server) = connection.way(Direction::Original);
+        let (to_client, to_server) =
+            (connection.judgement.source_port, connection.judgement.destination_port);
+        let (way_port, way_tuple) = connection.way(from);
         let mut outs = std::mem::take(&mut self.outbox.0);
-        let (headers, mut frame) = match arrived {
+        let (mut headers, mut frame) = match arrived {
             Some((headers, frame)) => (Some(headers), Some(frame)),
             None => (None, None),
         };
         for out in outs.drain(..) {
             match out {
                 Out::Inject { to, frame } => {
-                    let port = if to == Side::Client { client_port } else { server_port };
+                    let port = if to == Side::Client { to_client } else { to_server };
                     self.transmit(world, port, frame);
                 }
                 Out::Forward { keep, edit } => {
-                    let (Some(headers), Some(whole)) = (headers, frame.take()) else { continue };
-                    let way = match from {
-                        Direction::Original => (server_port, &to_server),
-                        Direction::Reply => (client_port, &to_client),
+                    let (Some(headers), Some(whole)) = (headers.take(), frame.take()) else {
+                        continue;
                     };
+                    let way = (way_port, &way_tuple);
                     if keep == (0..headers.payload_len) {
                         self.forward_whole(world, way, headers, whole, edit.as_ref());
                     } else {
@@ -560,14 +589,13 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         (port, tuple): (PortId, &FlowTuple),
-        headers: &Headers,
+        headers: &mut Headers,
         mut frame: Frame,
         edit: Option<&OwnedHeader>,
     ) {
-        let mut headers = *headers;
         let edited = edit
-            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), &mut headers))
-            .and_then(|()| super::carry_out::route(&mut frame, &mut headers, Some(tuple)));
+            .map_or(Ok(()), |edit| edit.write(frame.bytes_mut(), headers))
+            .and_then(|()| super::carry_out::route(&mut frame, headers, Some(tuple)));
         match edited {
             Ok(()) => self.transmit(world, port, frame),
             Err(reason) => self.discard(Verdict::Drop(reason), frame),
@@ -584,6 +612,8 @@ impl<P: Port> Worker<P> {
         keep: Range<usize>,
         edit: Option<&OwnedHeader>,
     ) {
+        // Content was not read so far.
+        self.linear.load(whole);
         let (Some(tcp), Some(payload)) = (
             headers.tcp(),
             headers.payload(self.linear.view(whole)).and_then(|payload| payload.get(keep)),

@@ -175,8 +175,23 @@ const LETTERS: [Letter; 26] = {
     letters
 };
 
+/// Whether both are the same name in any case. Both have the same length, and `known` is in lower case.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    // What differs in this bit alone is a letter's other case; CR, of the same relation to `-`, stands in no name.
+    const CASE: u64 = u64::MAX / 0xff * 0x20;
+    let (words, tail) = name.as_chunks::<8>();
+    let (known_words, known_tail) = known.as_chunks::<8>();
+    let words = words.iter().zip(known_words);
+    let words = words.map(|(a, b)| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b));
+    let tail = tail.iter().zip(known_tail).map(|(a, b)| u64::from(a ^ b));
+    words.chain(tail).fold(0, |differing, here| differing | here) & !CASE == 0
+}
+
 /// `Some(true)` for the same name in any case, `Some(false)` for a look-alike. Both have the same length.
 fn resemble(name: &[u8], known: &[u8]) -> Option<bool> {
+    if is_same(name, known) {
+        return Some(true);
+    }
     let mut exact = true;
     for (byte, expected) in name.iter().zip(known) {
         if byte.to_ascii_lowercase() == *expected {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What a sender makes of a frame when no more than `size` bytes of data, a multiple of 8, fit a fragment.
-fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+pub(super) fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
     let headers = Headers::parse(frame).unwrap();
     let (header, data) = frame.split_at(headers.transport_offset);
     let count = data.len().div_ceil(size);
@@ -38,7 +38,7 @@ fn datagram(envelope: Envelope, dst_port: u16, payload: &[u8]) -> Vec<u8> {
 
 fn joined(packets: &[(PortId, Vec<u8>)]) -> Vec<u8> {
     let mut out = vec![0; 9000];
-    let frames = packets.iter().map(|(_, packet)| packet.as_slice());
+    let frames = packets.iter().map(|(_, packet)| (packet.as_slice(), packet.len(), []));
     let length = parser::fragment::join(frames, &mut out).unwrap();
     out.truncate(length);
     out

@@ -276,3 +276,56 @@ fn a_syn_announces_no_more_than_both_links_carry() {
     hello.options = &option;
     assert_eq!(announced_mss(&rig.open(TIEFIGHTER, hello)), Some(1440));
 }
+
+/// The deathstar's segment with payload.
+fn answer(seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {
+    let mut segment = syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000);
+    segment.flags = TcpFlags::ACK;
+    (segment.seq, segment.ack) = (SeqNumber::new(seq), SeqNumber::new(ack));
+    segment.payload = payload;
+    long(&segment)
+}
+
+/// Bytes that tell where they stand.
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| b'a' + u8::try_from(at % 23).unwrap()).collect()
+}
+
+#[test]
+fn content_in_packets_of_many_chunks_arrives_as_it_was_sent() {
+    let mut rig = open_rig(L7);
+    let body = content(40_000);
+    let head =
+        "POST /v1/request-landing HTTP/1.1\r\nHost: deathstar\r\nContent-Length: 40000\r\n\r\n";
+    assert_eq!(rig.send(TIEFIGHTER, &data(1001, head.as_bytes())).len(), 1);
+    let first = 1001 + u32::try_from(head.len()).unwrap();
+    let out = rig.send(TIEFIGHTER, &data(first, &body[..15_000]));
+    assert_eq!(payload_to(DEATHSTAR, &out), &body[..15_000]);
+    // The server has a part; the client repeats more than the rest, so that a part of its packet goes on.
+    assert_eq!(rig.send(DEATHSTAR, &answer(5001, first + 8_000, b"")).len(), 1);
+    let out = rig.send(TIEFIGHTER, &data(first + 5_000, &body[5_000..30_000]));
+    assert_eq!(payload_to(DEATHSTAR, &out), &body[8_000..30_000]);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n";
+    let out = rig.send(DEATHSTAR, &answer(5001, first + 30_000, head.as_bytes()));
+    assert_eq!(payload_to(TIEFIGHTER, &out), head.as_bytes());
+    let next = 5001 + u32::try_from(head.len()).unwrap();
+    let out = rig.send(DEATHSTAR, &answer(next, first + 30_000, &body));
+    assert_eq!(payload_to(TIEFIGHTER, &out), body);
+    // Content ends where it was said to: what follows in the same packet is read.
+    let rest = [&body[30_000..], DENIED.as_bytes()].concat();
+    let out = rig.send(TIEFIGHTER, &data(first + 30_000, &rest));
+    assert_eq!(payload_to(DEATHSTAR, &out), &body[30_000..]);
+    assert_eq!((rig.requests().allowed, rig.requests().denied), (1, 1));
+}
+
+#[test]
+fn content_with_a_wrong_byte_is_dropped_though_nobody_reads_it() {
+    let mut rig = open_rig(L7);
+    let head =
+        "POST /v1/request-landing HTTP/1.1\r\nHost: deathstar\r\nContent-Length: 40000\r\n\r\n";
+    assert_eq!(rig.send(TIEFIGHTER, &data(1001, head.as_bytes())).len(), 1);
+    let mut packet = data(1001 + u32::try_from(head.len()).unwrap(), &content(20_000));
+    *packet.last_mut().unwrap() ^= 1;
+    assert!(rig.send(TIEFIGHTER, &packet).is_empty());
+    assert_eq!(rig.dropped(DropReason::BadChecksum), 1);
+}
