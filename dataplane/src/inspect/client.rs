@@ -186,10 +186,11 @@ impl Stream {
             if let Some(timers) = &mut self.timers {
                 timers.outbox.duplicates = 0;
             }
-        } else if position == self.down.una && !self.outbox.is_empty() {
-            if self.timers().outbox.is_third_duplicate() {
-                self.resend_outbox(around.sink);
-            }
+        } else if position == self.down.una
+            && !self.outbox.is_empty()
+            && self.timers().outbox.is_third_duplicate()
+        {
+            self.resend_outbox(around.sink);
         }
         self.flush_outbox(around);
     }

@@ -152,10 +152,12 @@ impl Stream {
             }
             return true;
         }
-        if bare && position == self.up.una && self.owes_next() {
-            if self.timers().kept.is_third_duplicate() {
-                self.resend_kept(around.sink);
-            }
+        if bare
+            && position == self.up.una
+            && self.owes_next()
+            && self.timers().kept.is_third_duplicate()
+        {
+            self.resend_kept(around.sink);
         }
         false
     }
