@@ -61,7 +61,8 @@ impl Stream {
         }
 
         let spliced = !self.down.splice.is_identity();
-        let from = if spliced && after > start { start.max(self.down.told) } else { start };
+        // What the client has is cut off: where answers of ours stood among it is forgotten, so it has no place any more.
+        let from = if spliced && after > start { start.max(has) } else { start };
         let to = end.min(self.down.splice.run_end(from)).max(from.min(end));
         // A FIN belongs right behind its data; where an answer of ours stands between them, it comes alone.
         let whole = to == end && self.down.splice.run_end(from) > end;
