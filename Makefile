@@ -29,7 +29,7 @@ micro = --warm-up-time 0.1 --measurement-time 0.3 --sample-size 10
 rounds = --rounds 3 --seconds 1
 else
 micro = --warm-up-time 0.5 --measurement-time 1.5 --sample-size 20
-rounds = --rounds 5 --seconds 3
+rounds = --rounds 5 --seconds 1
 endif
 bench:
 	@test "$$(id -u)" -eq 0 || { echo 'make bench: needs root for network namespaces and AF_XDP: sudo make bench' >&2; exit 1; }
