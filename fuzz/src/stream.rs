@@ -70,8 +70,22 @@ impl Script<'_> {
     }
 }
 
-/// Allows what does not begin with `/deny`, and remembers it.
+/// What the engine sends, in words.
 #[derive(Default)]
+struct Log(Vec<String>);
+
+impl Sink for Log {
+    fn forward(&mut self, keep: Range<usize>, edit: Edit<'_>) {
+        self.0.push(format!("forward {keep:?} {edit:?}"));
+    }
+
+    fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
+        self.0.push(format!("inject {to:?} {segment:?}"));
+    }
+}
+
+/// Allows what does not begin with `/deny`, and remembers it.
+#[derive(Clone, Default)]
 struct ByPath {
     allowed: Vec<String>,
 }
@@ -278,6 +292,9 @@ impl Play {
         self.ends.from = segment.from;
         self.ends.forwards = 0;
         self.ends.closed = self.stream.is_closed();
+        if self.stream.is_content(segment.from, segment.seq, segment.payload.len()) {
+            self.content_is_not_read(segment);
+        }
         let outcome = self.stream.segment(
             segment,
             Tick(self.now),
@@ -288,6 +305,19 @@ impl Play {
         assert_eq!(outcome == Disposition::Forwarded, self.ends.forwards == 1, "{outcome:?}");
         self.bounded();
         outcome
+    }
+
+    /// Whoever carries content may show the engine anything in its place: nothing of it is sent, kept or judged.
+    fn content_is_not_read(&self, segment: &Segment<'_>) {
+        let take = |payload: &[u8]| {
+            let (mut stream, mut judge) = (self.stream.clone(), self.judge.clone());
+            let mut log = Log::default();
+            let shown = Segment { payload, ..*segment };
+            let now = Tick(self.now);
+            let outcome = stream.segment(&shown, now, &self.limits, &mut judge, &mut log);
+            (format!("{stream:?} {outcome:?}"), judge.allowed, log.0)
+        };
+        assert_eq!(take(segment.payload), take(&vec![0; segment.payload.len()]));
     }
 
     fn bounded(&self) {
