@@ -16,7 +16,7 @@ setup:
 # MANIFESTS=dir plays other manifests of the same objects, WORKERS=n sets the daemon's workers.
 demo: setup
 	@test "$$(id -u)" -eq 0 || { echo 'make demo: needs root for network namespaces and AF_XDP: sudo make demo' >&2; exit 1; }
-	@cargo build --release --quiet -p dataplane -p tests --bins
+	@cargo build --release --quiet -p dataplane -p tests --bin blastdoor --bin deathstar --bin demo
 	@"$${CARGO_TARGET_DIR:-target}/release/demo" $(if $(WORKERS),--workers $(WORKERS)) $(MANIFESTS)
 
 test: setup
