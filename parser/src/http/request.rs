@@ -9,7 +9,7 @@
 use super::{
     BodyFraming, Field, Fields, HeadScanner, HttpRefusal, Limits, Progress, ResponseTo, Strictness,
     Version,
-    fields::Said,
+    fields::{Said, may_matter},
     line::{field_line, request_line},
     target,
 };
@@ -124,17 +124,17 @@ fn read_whole<'a>(
             break after_head;
         }
         let (line, after_line) = field_line(rest)?;
-        count = count.checked_add(1)?;
-        if count > limits.fields || line.line_len > limits.line_bytes {
+        count = count.saturating_add(1);
+        if line.len() > limits.line_bytes {
             return None;
         }
-        if refusal.is_none() {
+        if refusal.is_none() && may_matter(line.name()) {
             refusal = said.take_of_request(&line, strictness).err();
         }
         rest = after_line;
     };
     let head_len = bytes.len().checked_sub(after_head.len())?;
-    if head_len > limits.head_bytes {
+    if head_len > limits.head_bytes || count > limits.fields {
         return None;
     }
     Some(match refusal {
@@ -147,6 +147,7 @@ fn read_whole<'a>(
 }
 
 /// What the parts say together.
+#[inline(always)]
 fn judge<'a>(
     method: &'a str,
     target: &'a str,

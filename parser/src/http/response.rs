@@ -6,7 +6,7 @@
 
 use super::{
     Fields, HeadScanner, HttpRefusal, Limits, Progress, ResponseFraming, Version,
-    fields::Said,
+    fields::{Said, may_matter},
     line::{field_line, status_line},
 };
 
@@ -91,15 +91,17 @@ fn read_whole<'a>(
             break after_head;
         }
         let (line, after_line) = field_line(rest)?;
-        count = count.checked_add(1)?;
-        if count > limits.fields || line.line_len > limits.line_bytes {
+        count = count.saturating_add(1);
+        if line.len() > limits.line_bytes {
             return None;
         }
-        ambiguous = ambiguous.or(said.take_of_response(&line).err());
+        if ambiguous.is_none() && may_matter(line.name()) {
+            ambiguous = said.take_of_response(&line).err();
+        }
         rest = after_line;
     };
     let head_len = bytes.len().checked_sub(after_head.len())?;
-    if head_len > limits.head_bytes {
+    if head_len > limits.head_bytes || count > limits.fields {
         return None;
     }
     if !(100..=599).contains(&status) {

@@ -7,7 +7,7 @@
 //! The path is everything before the first `?`. In the query, which no server walks as a path, all RFC 3986 bytes and
 //! `[ ]` pass (DEVIATION: browsers leave brackets raw), and all escapes but those of controls and malformed ones.
 
-use super::{HttpRefusal, Strictness};
+use super::{HttpRefusal, Strictness, line::run};
 
 /// What policy matches: path and query, from the origin-form view of `target`.
 ///
@@ -155,7 +155,7 @@ fn judge_path<'a>(
         }
         segment = match class(*byte) {
             Class::Plain => {
-                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
+                let run = run(after, |byte| class(byte) == Class::Plain);
                 after = after.get(run..).unwrap_or_default();
                 segment.after_plain()
             }
@@ -232,7 +232,7 @@ fn judge_query(query: &[u8], strictness: &Strictness) -> Result<(), HttpRefusal>
     while let Some((byte, mut after)) = rest.split_first() {
         match (class(*byte), byte) {
             (Class::Plain, _) => {
-                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
+                let run = run(after, |byte| class(byte) == Class::Plain);
                 after = after.get(run..).unwrap_or_default();
             }
             (Class::Slash | Class::Dot | Class::Semicolon | Class::Question, _)
