@@ -5,7 +5,7 @@
 
 use super::{
     HttpRefusal, Strictness, Version,
-    line::{FieldLine, field_line, run, trim},
+    line::{FieldLine, after_run, field_line, trim},
     scanner::is_tchar,
 };
 
@@ -441,8 +441,9 @@ fn host(value: &[u8]) -> Option<&str> {
             after.strip_prefix(b"]")?
         }
         _ => {
-            let end = run(value, is_name_byte);
-            value.get(end..).filter(|_| (1..=MAX_NAME).contains(&end))?
+            let port = after_run(value, is_name_byte);
+            let name_len = value.len().checked_sub(port.len())?;
+            (1..=MAX_NAME).contains(&name_len).then_some(port)?
         }
     };
     if !port.is_empty() && !is_port(port) {

@@ -57,8 +57,9 @@ impl<'a> FieldLine<'a> {
 /// Takes the request line apart; the target is only found, not judged.
 pub(super) fn request_line(bytes: &[u8]) -> Option<(&str, &str, Version, &[u8])> {
     // The line ends with the first control, and its last space is before the version.
-    let (line, rest) = bytes.split_at_checked(graphic_or_space(bytes))?;
-    let rest = rest.strip_prefix(b"\r\n")?;
+    let end = after_graphic(bytes);
+    let line = bytes.get(..bytes.len().checked_sub(end.len())?)?;
+    let rest = end.strip_prefix(b"\r\n")?;
     let (parts, version) = match line.strip_suffix(b" HTTP/1.1") {
         Some(parts) => (parts, Version::Http11),
         None => (line.strip_suffix(b" HTTP/1.0")?, Version::Http10),
@@ -100,24 +101,29 @@ pub(super) fn field_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
 // Inlined into a loop over lines, it would have no registers for its constants.
 #[inline(never)]
 fn split_field_line(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let name_len = run(bytes, is_name_byte);
-    let (_, after_name) = bytes.split_at_checked(name_len).filter(|_| name_len > 0)?;
+    let after_name = after_run(bytes, is_name_byte);
+    let name_len = bytes.len().checked_sub(after_name.len()).filter(|name_len| *name_len > 0)?;
     Some((name_len, after_value(after_name.strip_prefix(b":")?)?))
 }
 
-/// How many bytes at the beginning obey `rule`.
+/// What begins with the first byte that does not obey `rule`.
 // The eight are no loop any more when it is compiled.
 #[inline(always)]
-pub(super) fn run(bytes: &[u8], rule: impl Fn(u8) -> bool) -> usize {
+pub(super) fn after_run(bytes: &[u8], rule: impl Fn(u8) -> bool) -> &[u8] {
     let mut rest = bytes;
     while let Some((eight, after)) = rest.split_first_chunk::<8>() {
         if let Some(end) = eight.iter().position(|byte| !rule(*byte)) {
-            return bytes.len().saturating_sub(rest.len()).saturating_add(end);
+            return rest.get(end..).unwrap_or_default();
         }
         rest = after;
     }
-    let end = rest.iter().take_while(|byte| rule(**byte)).count();
-    bytes.len().saturating_sub(rest.len()).saturating_add(end)
+    while let [byte, after @ ..] = rest {
+        if !rule(*byte) {
+            break;
+        }
+        rest = after;
+    }
+    rest
 }
 
 /// What follows a value and its CRLF, if all before it may stand in a value.
@@ -133,14 +139,9 @@ fn after_value(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// How many bytes there are before the first control.
-pub(super) fn graphic_or_space(bytes: &[u8]) -> usize {
-    bytes.len().saturating_sub(after_graphic(bytes).len())
-}
-
 /// What begins with the first control.
 #[inline(always)]
-fn after_graphic(bytes: &[u8]) -> &[u8] {
+pub(super) fn after_graphic(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
         if has_unusual(block) {
@@ -196,7 +197,7 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// [`is_tchar`] by table.
-fn is_name_byte(byte: u8) -> bool {
+pub(super) fn is_name_byte(byte: u8) -> bool {
     const TABLE: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0_u8;
@@ -215,7 +216,8 @@ fn is_name_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        BLOCK, after_value, field_line, graphic_or_space, has_unusual, is_name_byte, is_tchar, run,
+        BLOCK, after_graphic, after_run, after_value, field_line, has_unusual, is_name_byte,
+        is_tchar,
     };
 
     #[test]
@@ -226,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_ends_at_every_place() {
+    fn a_run_ends_in_every_place() {
         for length in 0..30 {
             for after in [&b""[..], b":", b": aaaaaaaaaaaaaaaaaa", b"\0a"] {
                 let bytes = [&b"a".repeat(length)[..], after].concat();
-                assert_eq!(run(&bytes, is_name_byte), length);
+                assert_eq!(after_run(&bytes, is_name_byte), after);
             }
         }
     }
@@ -249,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_control_is_found_at_every_place() {
+    fn the_first_control_is_found_in_every_place() {
         for byte in (0..=u8::MAX).filter(u8::is_ascii_control) {
             for length in 0..3 * BLOCK {
                 for filling in [b' ', b'a', b'~', 0x80, 0xff] {
                     let mut bytes = vec![filling; length];
-                    assert_eq!(graphic_or_space(&bytes), length);
+                    assert!(after_graphic(&bytes).is_empty());
                     bytes.extend([byte, filling, 0x1f, 0x20, 0x7f, 0x80, 0x00, b'a', b'\r']);
-                    assert_eq!(graphic_or_space(&bytes), length, "{byte:#x} {filling:#x}");
+                    assert_eq!(after_graphic(&bytes), &bytes[length..], "{byte:#x} {filling:#x}");
                 }
             }
         }

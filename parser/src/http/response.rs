@@ -65,10 +65,27 @@ pub fn read_response<'a>(
     to: ResponseTo,
     limits: &Limits,
 ) -> Result<Progress<ResponseHead<'a>>, HttpRefusal> {
+    read_response_on(&mut HeadScanner::response(), bytes, to, limits)
+}
+
+/// Reads a response at the beginning of `bytes`; the next call for the same response has more bytes and the same `scanner`,
+/// which was [`HeadScanner::response`] at the first. Otherwise as [`read_response`].
+///
+/// # Errors
+/// As [`read_response`].
+pub fn read_response_on<'a>(
+    scanner: &mut HeadScanner,
+    bytes: &'a [u8],
+    to: ResponseTo,
+    limits: &Limits,
+) -> Result<Progress<ResponseHead<'a>>, HttpRefusal> {
+    if scanner.scanned() > 0 && scanner.advance_to_end(bytes, limits)? == Progress::Incomplete {
+        return Ok(Progress::Incomplete);
+    }
     match read_whole(bytes, to, limits) {
         Some(Ok(head)) => Ok(Progress::Complete(head)),
-        Some(Err(refusal)) => HeadScanner::response().explain(bytes, limits, refusal),
-        None => HeadScanner::response().explain(bytes, limits, HttpRefusal::ReadersDisagree),
+        Some(Err(refusal)) => scanner.explain(bytes, limits, refusal),
+        None => scanner.explain(bytes, limits, HttpRefusal::ReadersDisagree),
     }
 }
 
