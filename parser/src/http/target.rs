@@ -7,7 +7,7 @@
 //! The path is everything before the first `?`. In the query, which no server walks as a path, all RFC 3986 bytes and
 //! `[ ]` pass (DEVIATION: browsers leave brackets raw), and all escapes but those of controls and malformed ones.
 
-use super::{HttpRefusal, Strictness, line::after_run};
+use super::{HttpRefusal, Strictness};
 
 /// What policy matches: path and query, from the origin-form view of `target`.
 ///
@@ -155,7 +155,8 @@ fn judge_path<'a>(
         }
         segment = match class(*byte) {
             Class::Plain => {
-                after = after_run(after, |byte| class(byte) == Class::Plain);
+                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
+                after = after.get(run..).unwrap_or_default();
                 segment.after_plain()
             }
             Class::Dot => segment.after_dot(),
@@ -231,7 +232,8 @@ fn judge_query(query: &[u8], strictness: &Strictness) -> Result<(), HttpRefusal>
     while let Some((byte, mut after)) = rest.split_first() {
         match (class(*byte), byte) {
             (Class::Plain, _) => {
-                after = after_run(after, |byte| class(byte) == Class::Plain);
+                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
+                after = after.get(run..).unwrap_or_default();
             }
             (Class::Slash | Class::Dot | Class::Semicolon | Class::Question, _)
             | (Class::Other, b'[' | b']') => {}
