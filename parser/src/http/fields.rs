@@ -323,9 +323,8 @@ impl<'a> Said<'a> {
         }
     }
 
-    // As above.
-    #[inline(never)]
     /// Takes one field of a response, as above; an error makes the response's framing ambiguous.
+    #[inline(never)]
     pub(super) fn take_of_response(&mut self, line: &FieldLine<'a>) -> Result<(), HttpRefusal> {
         match know(line.name()) {
             Ok(Some(Known::ContentLength)) => self.take_length(line),

@@ -2,7 +2,7 @@
 //!
 //! Bytes that begin a line arrive; its parts and the bytes after its CRLF leave, or `None` where anything is unusual: the
 //! [`HeadScanner`](super::HeadScanner) then gives the reason. This is the short cut for whole heads, so it is written for
-//! speed: eight bytes of a value at a time.
+//! speed: sixteen bytes of a value at a time.
 //!
 //! INVARIANT: what is taken apart here, the scanner finds well formed; every byte belongs to exactly one part.
 
