@@ -5,8 +5,17 @@
 //! labels, and so an identity, of its own; half of the policies look at requests. Times are those of the processor
 //! (`/proc/self/schedstat`), so that a busy machine measures the same; those of changes are medians by the clock on the wall,
 //! from the file on disk to the table that workers are given.
+//!
+//! Lookups are timed three times: against one pod, whose part of the table stays in the nearest cache; in the whole cluster
+//! against the pods of one node, from all their peers, which is what a worker sees; and between any two pods, as if all
+//! connections of the cluster began on one node: then nearly every read is one of main memory.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement for people"
+)]
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -22,6 +31,12 @@ use policy_table::{
 /// Namespaces the pods are spread over.
 const NAMESPACES: usize = 100;
 
+/// Applications the pods are of.
+const APPS: usize = 1000;
+
+/// Pods of one node: as many as Kubernetes places on one.
+const NODE: usize = 110;
+
 fn pods(count: usize) -> String {
     let mut text = String::new();
     for pod in 0..count {
@@ -31,7 +46,7 @@ fn pods(count: usize) -> String {
             "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{pod}, namespace: n{}, labels: {{app: a{}, id: i{pod}}}}}\n\
              status: {{podIP: 10.{high}.{middle}.{low}}}",
             pod % NAMESPACES,
-            pod % 1000
+            pod % APPS
         )
         .unwrap();
     }
@@ -48,7 +63,7 @@ fn policies(count: usize, rules: usize) -> String {
             "---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: r{policy}, namespace: n{}}}\n\
              spec:\n  endpointSelector: {{matchLabels: {{app: a{}}}}}\n  ingress:",
             policy % NAMESPACES,
-            policy % 1000
+            policy % APPS
         )
         .unwrap();
         for rule in 0..each {
@@ -56,7 +71,7 @@ fn policies(count: usize, rules: usize) -> String {
             write!(
                 text,
                 "\n  - fromEndpoints: [{{matchLabels: {{app: a{}}}}}]\n    toPorts: [{{ports: [{{port: \"{port}\", protocol: TCP}}]",
-                (policy + rule * 100) % 1000
+                (policy + rule * 100) % APPS
             )
             .unwrap();
             if policy % 2 == 0 {
@@ -146,6 +161,9 @@ fn cluster(count: usize, policy_count: usize, rule_count: usize) {
         );
         policy_changed.push(change("policy.yaml", Some(&policy)));
     }
+    if count >= APPS {
+        cluster_lookups(&table, count, policy_count, rule_count);
+    }
     drop((table, compiler, files));
 
     let sources = [("pods.yaml", cluster.as_str()), ("rules.yaml", rules.as_str())];
@@ -197,52 +215,95 @@ fn lookups(rules: usize) {
         identity: table.endpoint(endpoint).unwrap().identity,
         endpoint: Some(endpoint),
     };
-    let flows: Vec<Flow> = (1..rules.min(1000))
-        .map(|pod| Flow {
-            source: peer(
-                table
-                    .endpoint_named(&format!("n{}", pod % NAMESPACES), &format!("p{pod}"))
-                    .unwrap(),
-            ),
-            destination: peer(destination),
-            protocol: Protocol::TCP,
-            dst_port: if pod % 2 == 0 { 80 } else { u16::try_from(1000 + pod % 5000).unwrap() },
+    let flows: Vec<(Flow, String)> = (1..rules.min(1000))
+        .map(|pod| {
+            let name = (format!("n{}", pod % NAMESPACES), format!("p{pod}"));
+            let source = peer(table.endpoint_named(&name.0, &name.1).unwrap());
+            let port = if pod % 2 == 0 { 80 } else { 1000 + pod % 5000 };
+            let dst_port = u16::try_from(port).unwrap();
+            let destination = peer(destination);
+            let flow = Flow { source, destination, protocol: Protocol::TCP, dst_port };
+            (flow, format!("/item/{pod}/things"))
         })
         .collect();
-    let rounds = 1_000_000 / flows.len();
-    let start = used();
-    for _ in 0..rounds {
-        for flow in &flows {
-            black_box(table.judge(black_box(flow)));
-        }
-    }
-    let judge = (used() - start).as_nanos() / (rounds * flows.len()) as u128;
-    let mut scratch = HttpScratch::default();
-    let requests: Vec<_> = flows
-        .iter()
-        .filter_map(|flow| match table.judge(flow) {
-            Access::Inspect(access) => Some(access),
-            Access::Allow(_) | Access::Deny(_) | Access::Resolve(_) => None,
-        })
-        .zip((2..).step_by(2).map(|pod| format!("/item/{pod}/things")))
-        .collect();
-    let ask = |scratch: &mut HttpScratch| {
-        for (access, path) in &requests {
-            let request =
-                HttpRequest { method: "GET", path, host: "shop.example", headers: &|_| {} };
-            assert!(black_box(table.judge_http(access, black_box(&request), scratch)).is_allowed());
-        }
-    };
-    ask(&mut scratch);
-    let rounds = 200_000 / requests.len().max(1);
-    let start = used();
-    for _ in 0..rounds {
-        ask(&mut scratch);
-    }
-    let http = (used() - start).as_nanos() / (rounds * requests.len()).max(1) as u128;
+    let (judge, http) = lookup_times(&table, &flows);
     println!(
         "{{\"what\": \"lookup\", \"rules\": {rules}, \"judge_ns\": {judge}, \"judge_http_ns\": {http}}}"
     );
+}
+
+/// Lookups in a whole cluster of a pod of each application at least, of flows and requests that its rules allow.
+fn cluster_lookups(table: &Table, count: usize, policy_count: usize, rule_count: usize) {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed >> 33).unwrap() % limit
+    };
+    let peer = |pod: usize| {
+        let name = (format!("n{}", pod % NAMESPACES), format!("p{pod}"));
+        let endpoint = table.endpoint_named(&name.0, &name.1).unwrap();
+        Peer { identity: table.endpoint(endpoint).unwrap().identity, endpoint: Some(endpoint) }
+    };
+    let each = rule_count.checked_div(policy_count).unwrap_or(1).max(1);
+    for (whose, pods) in [("node", count.min(NODE)), ("cluster", count)] {
+        let mut flow = |_| {
+            // The policies of an app are a thousand apart, and so are its pods.
+            let (app, rule) = (below(pods.min(policy_count).min(APPS)), below(each));
+            let mut one_of =
+                |count: usize, app: usize| app + APPS * below((count - app).div_ceil(APPS));
+            let policy = one_of(policy_count, app);
+            let (source, destination) =
+                (one_of(count, (policy + rule * 100) % APPS), one_of(pods, app));
+            let (source, destination) = (peer(source), peer(destination));
+            let dst_port = u16::try_from(80 + rule).unwrap();
+            let flow = Flow { source, destination, protocol: Protocol::TCP, dst_port };
+            (flow, format!("/api/v{policy}/{rule}/things"))
+        };
+        let flows: Vec<(Flow, String)> = (0..count).map(&mut flow).collect();
+        let (judge, http) = lookup_times(table, &flows);
+        println!(
+            "{{\"what\": \"lookup\", \"pods\": {count}, \"policies\": {policy_count}, \"rules\": {rule_count}, \
+             \"of\": \"{whose}\", \"judge_ns\": {judge}, \"judge_http_ns\": {http}}}"
+        );
+    }
+}
+
+/// The nanoseconds of one `judge` of these flows, and of one `judge_http` of the paths of those that are inspected.
+fn lookup_times(table: &Table, flows: &[(Flow, String)]) -> (u128, u128) {
+    let each = |count: usize, times: usize, run: &mut dyn FnMut()| {
+        let rounds = times.div_ceil(count);
+        run();
+        let start = used();
+        (0..rounds).for_each(|_| run());
+        (used() - start).as_nanos() / (rounds * count) as u128
+    };
+    let (questions, paths): (Vec<Flow>, Vec<&String>) =
+        flows.iter().map(|(flow, path)| (*flow, path)).unzip();
+    let judge = each(questions.len(), 5_000_000, &mut || {
+        for flow in &questions {
+            black_box(table.judge(black_box(flow)));
+        }
+    });
+    let mut requests = Vec::new();
+    for (flow, path) in questions.iter().zip(paths) {
+        match table.judge(flow) {
+            Access::Inspect(access) => requests.push((access, path)),
+            Access::Allow(_) => {}
+            Access::Deny(_) | Access::Resolve(_) => panic!("{flow:?} is allowed"),
+        }
+    }
+    let mut scratch = HttpScratch::default();
+    let http = each(requests.len(), 1_000_000, &mut || {
+        for (access, path) in &requests {
+            let request =
+                HttpRequest { method: "GET", path, host: "shop.example", headers: &|_| {} };
+            let verdict = table.judge_http(access, black_box(&request), &mut scratch);
+            assert!(black_box(verdict).is_allowed());
+        }
+    });
+    (judge, http)
 }
 
 fn main() {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
+use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::look::LookMatcher;
@@ -100,31 +101,7 @@ impl HttpRules {
         let automaton = self.automaton.get_or_init(|| Automaton::of(&self.rules));
         let Some(dfa) = &automaton.dfa else { return };
         let cache = scratch.cache(self.number, dfa);
-        let start = start::Config::new().anchored(Anchored::Yes);
-        let Ok(mut state) = dfa.start_state(cache, &start) else { return };
-        let fields = [request.method.as_bytes(), request.path.as_bytes(), request.host.as_bytes()];
-        for (place, field) in fields.into_iter().enumerate() {
-            let separator: &[u8] = if place == 0 { b"" } else { b"\0" };
-            for byte in separator.iter().chain(field) {
-                // A state that is known and ordinary leads on by one table read.
-                let next = if state.is_tagged() {
-                    None
-                } else {
-                    Some(dfa.next_state_untagged(cache, state, *byte))
-                };
-                match next
-                    .filter(|next| !next.is_unknown())
-                    .map_or_else(|| dfa.next_state(cache, state, *byte), Ok)
-                {
-                    Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
-                    _ => return,
-                }
-            }
-            if field.contains(&0) {
-                return;
-            }
-        }
-        let Ok(state) = dfa.next_eoi_state(cache, state) else { return };
+        let Some(state) = end(dfa, cache, request) else { return };
         if !state.is_match() {
             return;
         }
@@ -143,6 +120,36 @@ impl HttpRules {
             }
         }
     }
+}
+
+/// The state after `method NUL path NUL host`; `None` if nothing can match.
+fn end(dfa: &DFA, cache: &mut Cache, request: &HttpRequest<'_>) -> Option<LazyStateID> {
+    let start = start::Config::new().anchored(Anchored::Yes);
+    let mut state = dfa.start_state(cache, &start).ok()?;
+    state = through(dfa, cache, state, request.method)?;
+    state = step(dfa, cache, state, 0)?;
+    state = through(dfa, cache, state, request.path)?;
+    state = step(dfa, cache, state, 0)?;
+    state = through(dfa, cache, state, request.host)?;
+    dfa.next_eoi_state(cache, state).ok()
+}
+
+/// The state after one more byte; `None` if nothing can match any more.
+#[inline(always)]
+fn step(dfa: &DFA, cache: &mut Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
+    let next = dfa.next_state(cache, state, byte).ok()?;
+    (!next.is_tagged() || !next.is_dead() && !next.is_quit()).then_some(next)
+}
+
+/// The state after the bytes of a field; `None` if nothing can match any more, as after a NUL among them.
+#[inline(always)]
+fn through(dfa: &DFA, cache: &mut Cache, state: LazyStateID, field: &str) -> Option<LazyStateID> {
+    field.bytes().try_fold(
+        state,
+        |state, byte| {
+            if byte == 0 { None } else { step(dfa, cache, state, byte) }
+        },
+    )
 }
 
 /// What one caller needs to judge requests without a lock. Keep one a worker; it serves every table in turn.

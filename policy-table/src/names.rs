@@ -54,8 +54,9 @@ impl Names {
     }
 
     /// Whether no name is known.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        *self == Self::NONE
+        self.identities.first().is_none_or(|first| *first == 0)
     }
 }
 

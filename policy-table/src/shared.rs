@@ -2,7 +2,7 @@
 //!
 //! Arrives: what a compiler changes between two tables. Leaves: tables that share all that did not change, so that
 //! publishing costs the number of pieces and not the number of things. Nothing here locks; reading is two array reads for
-//! a vector, and one look into a small hash table for a map.
+//! a vector (a thing lies in its piece, not behind it), and one look into a small hash table for a map.
 
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ const SHARDS: usize = 256;
 /// A vector in shared pieces.
 #[derive(Clone, Debug)]
 pub struct Chunks<T> {
-    pieces: Vec<Arc<Vec<T>>>,
+    /// Filled from the front: only the last one has places left.
+    pieces: Vec<Arc<[Option<T>; PIECE]>>,
     len: usize,
 }
 
@@ -43,12 +44,12 @@ impl<T> Chunks<T> {
     /// The one at `place`.
     #[inline]
     pub fn get(&self, place: usize) -> Option<&T> {
-        self.pieces.get(place >> PIECE_BITS)?.get(place & (PIECE - 1))
+        self.pieces.get(place >> PIECE_BITS)?.get(place & (PIECE - 1))?.as_ref()
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pieces.iter().flat_map(|piece| piece.iter())
+        self.pieces.iter().flat_map(|piece| piece.iter().flatten())
     }
 
     /// Whether both are the same pieces, so that nothing can differ.
@@ -62,29 +63,35 @@ impl<T: Clone> Chunks<T> {
     /// Adds one at the end; its place.
     pub(crate) fn push(&mut self, value: T) -> usize {
         if self.len & (PIECE - 1) == 0 {
-            self.pieces.push(Arc::new(Vec::new()));
-        }
-        if let Some(piece) = self.pieces.last_mut() {
-            Arc::make_mut(piece).push(value);
+            self.pieces.push(Arc::new(std::array::from_fn(|_| None)));
         }
         let place = self.len;
+        if let Some(there) = self.place_mut(place) {
+            *there = Some(value);
+        }
         self.len = self.len.saturating_add(1);
         place
     }
 
     /// The one at `place`, to be changed: its piece is copied if it is shared.
     pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+        self.place_mut(place)?.as_mut()
+    }
+
+    fn place_mut(&mut self, place: usize) -> Option<&mut Option<T>> {
         Arc::make_mut(self.pieces.get_mut(place >> PIECE_BITS)?).get_mut(place & (PIECE - 1))
     }
 
     /// Takes out the one at `place`; the last one takes its place.
     pub(crate) fn swap_remove(&mut self, place: usize) -> Option<T> {
-        let last = Arc::make_mut(self.pieces.last_mut()?).pop()?;
-        self.len = self.len.saturating_sub(1);
-        if self.len & (PIECE - 1) == 0 {
+        self.get(place)?;
+        let end = self.len.checked_sub(1)?;
+        let last = self.place_mut(end)?.take()?;
+        self.len = end;
+        if end & (PIECE - 1) == 0 {
             self.pieces.pop();
         }
-        if place == self.len {
+        if place == end {
             return Some(last);
         }
         self.get_mut(place).map(|there| std::mem::replace(there, last))

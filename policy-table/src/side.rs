@@ -70,6 +70,8 @@ impl Side {
 pub(crate) enum PortMap {
     /// The same for every port.
     Uniform(u32),
+    /// By the last of a few borders that a port is not below: nothing else is read than the side itself.
+    Few(FewRuns),
     /// By the port's two bytes.
     Paged(Box<[Arc<[u32; 256]>; 256]>),
 }
@@ -79,6 +81,7 @@ impl PortMap {
     pub(crate) fn slot(&self, port: u16) -> Option<u32> {
         match self {
             Self::Uniform(slot) => Some(*slot),
+            Self::Few(few) => few.slot(port),
             Self::Paged(pages) => {
                 let [high, low] = port.to_be_bytes();
                 pages.get(usize::from(high))?.get(usize::from(low)).copied()
@@ -93,7 +96,7 @@ impl PortMap {
         let mut runs: Vec<(u16, u32)> = Vec::new();
         let ports = match self {
             Self::Uniform(_) => 0..=0,
-            Self::Paged(_) => 0..=u16::MAX,
+            Self::Few(_) | Self::Paged(_) => 0..=u16::MAX,
         };
         for port in ports {
             let slot = self.slot(port).unwrap_or(u32::MAX);
@@ -105,8 +108,43 @@ impl PortMap {
     }
 }
 
-/// What holds on one port.
+/// Runs of ports that [`FewRuns`] holds.
+const FEW_RUNS: usize = 16;
+
+/// A few runs of ports and their slots: one line of memory.
+#[derive(Debug, Clone)]
+pub(crate) struct FewRuns {
+    /// Where each run begins, ascending from port 0; the last one is repeated.
+    borders: [u16; FEW_RUNS],
+    slots: [u16; FEW_RUNS],
+}
+
+impl FewRuns {
+    /// These runs, if there are few enough and their slots have small numbers.
+    pub(crate) fn of(runs: &[(u16, u32)]) -> Option<Self> {
+        let (first, last) = (runs.first()?, runs.last()?);
+        if runs.len() > FEW_RUNS || first.0 != 0 {
+            return None;
+        }
+        let mut few =
+            Self { borders: [last.0; FEW_RUNS], slots: [u16::try_from(last.1).ok()?; FEW_RUNS] };
+        let places = few.borders.iter_mut().zip(&mut few.slots);
+        for ((border, slot), run) in places.zip(runs) {
+            (*border, *slot) = (run.0, u16::try_from(run.1).ok()?);
+        }
+        Some(few)
+    }
+
+    #[inline]
+    fn slot(&self, port: u16) -> Option<u32> {
+        let begun: u16 = self.borders.iter().map(|border| u16::from(*border <= port)).sum();
+        self.slots.get(usize::from(begun).checked_sub(1)?).copied().map(u32::from)
+    }
+}
+
+/// What holds on one port. So aligned, its sets are in one line of memory.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Slot {
     pub(crate) denied: IdentitySet,
     /// Whom the deny rules of policies in audit mode would stop.

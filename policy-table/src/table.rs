@@ -79,8 +79,9 @@ pub struct Endpoint {
     pub audited: bool,
 }
 
-/// The sides of one endpoint.
+/// The sides of one endpoint. So aligned, they are never in two lines of memory.
 #[derive(Clone, Debug)]
+#[repr(align(32))]
 pub(crate) struct Sides {
     pub(crate) egress: OwnSide,
     pub(crate) ingress: OwnSide,
@@ -90,17 +91,30 @@ pub(crate) struct Sides {
 #[derive(Clone, Debug)]
 pub(crate) struct OwnSide {
     pub(crate) number: u32,
+    /// As the side says it: where it is not, nothing else is read.
+    enforced: bool,
+    /// Whether the endpoint's policy is only tried (audit mode), as the endpoint says it.
+    audited: bool,
     /// What is asked of none is denied.
     side: Option<Arc<Side>>,
 }
 
 impl OwnSide {
-    const NONE: Self = Self { number: u32::MAX, side: None };
+    const NONE: Self = Self { number: u32::MAX, enforced: true, audited: false, side: None };
 
-    /// The side of this number.
-    pub(crate) fn of(number: u32, sides: &Chunks<Arc<Side>>) -> Self {
+    /// The side of this number, of an endpoint that is audited or not.
+    pub(crate) fn of(number: u32, audited: bool, sides: &Chunks<Arc<Side>>) -> Self {
         let side = usize::try_from(number).ok().and_then(|place| sides.get(place)).cloned();
-        Self { number, side }
+        let enforced = side.as_ref().is_none_or(|side| side.enforced);
+        Self { number, enforced, audited, side }
+    }
+
+    /// The side, and what it has on the port of a flow.
+    #[inline]
+    fn slot(&self, flow: &Flow) -> Option<(&Side, u32, &Slot)> {
+        let side = self.side.as_ref()?;
+        let number = side.maps.get(protocol_class(flow.protocol))?.slot(flow.dst_port)?;
+        Some((side, number, side.slots.get(usize::try_from(number).ok()?)?))
     }
 }
 
@@ -167,14 +181,22 @@ pub struct Table {
     pub(crate) name_identities: Arc<[Identity]>,
 }
 
+/// What one direction says, and why.
+struct Answer {
+    says: Says,
+    cause: Cause,
+    /// Whether a deny rule of a policy in audit mode would have stopped what passes.
+    objected: bool,
+}
+
 /// What one direction says.
-enum Answer {
-    Allow(Cause),
-    /// Only policies in audit mode deny.
+enum Says {
+    Allow,
+    /// No rule allows it, but only policies in audit mode deny. The cause is their objection.
     Spare,
-    Deny(Denial),
-    Inspect(Cause),
-    Resolve(Cause),
+    Deny,
+    Inspect,
+    Resolve,
 }
 
 impl Table {
@@ -286,7 +308,7 @@ impl Table {
     }
 
     /// Whether an identity is in a set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn holds(&self, set: IdentitySet, identity: Identity) -> bool {
         match set {
             IdentitySet::None => false,
@@ -298,9 +320,21 @@ impl Table {
     }
 
     /// Whoever is in a set of a peer's identity and those of its names.
+    #[inline(always)]
     fn find(&self, set: IdentitySet, peer: Identity, names: &Names) -> Option<Identity> {
-        let named = || names.iter().find(|name| self.holds(set, *name));
-        if self.holds(set, peer) { Some(peer) } else { named() }
+        if self.holds(set, peer) {
+            Some(peer)
+        } else if names.is_empty() {
+            None
+        } else {
+            self.find_named(set, names)
+        }
+    }
+
+    /// Apart, because most peers have no names.
+    #[cold]
+    fn find_named(&self, set: IdentitySet, names: &Names) -> Option<Identity> {
+        names.iter().find(|name| self.holds(set, *name))
     }
 
     /// The bitmap of a set that has one.
@@ -352,7 +386,7 @@ impl Table {
     /// The same, for a destination outside the cluster that the source knows by these names ([`Table::names_of`]).
     pub fn judge_named(&self, flow: &Flow, names: &Names) -> Access {
         let named = flow.destination.endpoint.is_none() && flow.destination.identity.is_outside();
-        let names = if named { *names } else { Names::NONE };
+        let names = if named { names } else { &Names::NONE };
         let sides_of =
             |peer: Peer| peer.endpoint.and_then(|index| self.sides_of.get(index.position()));
         let (source, destination) = (sides_of(flow.source), sides_of(flow.destination));
@@ -365,129 +399,116 @@ impl Table {
         let (mut egress, mut ingress) = (None, None);
         let (mut inspect_egress, mut inspect_ingress) = (false, false);
         let (mut resolve, mut audited) = (None::<Cause>, None);
-        if let Some(sides) = source {
+        let (source, destination) =
+            (source.map(|sides| &sides.egress), destination.map(|sides| &sides.ingress));
+        if let Some(own) = source {
             let peer = flow.destination.identity;
-            let answer;
-            (answer, audited) = self.answer(&sides.egress, Direction::Egress, peer, &names, flow);
-            match answer {
-                Answer::Allow(cause) => egress = Some(cause),
-                Answer::Spare => {}
-                Answer::Inspect(cause) => (egress, inspect_egress) = (Some(cause), true),
-                Answer::Resolve(cause) => (egress, resolve) = (Some(cause), Some(cause)),
-                Answer::Deny(denial) if self.tries(flow.source) => audited = Some(denial),
-                Answer::Deny(denial) => return Access::Deny(denial),
+            let Answer { says, cause, objected } = self.answer(own, peer, names, flow);
+            if objected {
+                audited = Some(objection(Direction::Egress, cause, peer));
+            }
+            match says {
+                Says::Allow => egress = Some(cause),
+                Says::Spare => audited = Some(denial(Direction::Egress, cause)),
+                Says::Inspect => (egress, inspect_egress) = (Some(cause), true),
+                Says::Resolve => (egress, resolve) = (Some(cause), Some(cause)),
+                Says::Deny if self.tries(own) => audited = Some(denial(Direction::Egress, cause)),
+                Says::Deny => return Access::Deny(denial(Direction::Egress, cause)),
             }
         }
-        if let Some(sides) = destination {
+        if let Some(own) = destination {
             let peer = flow.source.identity;
-            let (answer, objection) =
-                self.answer(&sides.ingress, Direction::Ingress, peer, &Names::NONE, flow);
-            audited = audited.or(objection);
-            match answer {
-                Answer::Allow(cause) => ingress = Some(cause),
-                Answer::Spare => {}
-                Answer::Inspect(cause) => (ingress, inspect_ingress) = (Some(cause), true),
+            let Answer { says, cause, objected } = self.answer(own, peer, &Names::NONE, flow);
+            if objected {
+                audited = audited.or(Some(objection(Direction::Ingress, cause, peer)));
+            }
+            let deny = denial(Direction::Ingress, cause);
+            match says {
+                Says::Allow => ingress = Some(cause),
+                Says::Spare => audited = audited.or(Some(deny)),
+                Says::Inspect => (ingress, inspect_ingress) = (Some(cause), true),
                 // Rules about names are read on egress only.
-                Answer::Resolve(cause) => return Access::Deny(unclear(Direction::Ingress, cause)),
-                Answer::Deny(denial) if self.tries(flow.destination) => {
-                    audited = audited.or(Some(denial));
-                }
-                Answer::Deny(denial) => return Access::Deny(denial),
+                Says::Resolve => return Access::Deny(unclear(Direction::Ingress, cause)),
+                Says::Deny if self.tries(own) => audited = audited.or(Some(deny)),
+                Says::Deny => return Access::Deny(deny),
             }
         }
-        let destination_side = destination.map(|sides| &sides.ingress);
-        let (epoch, destination) = (self.epoch, flow.destination.identity);
-        let only_tried = |own: Option<&OwnSide>, peer: Peer| {
-            let side = own.and_then(|own| own.side.as_ref());
-            side.is_some_and(|side| side.tried) || self.tries(peer)
+        if !inspect_egress && !inspect_ingress && resolve.is_none() {
+            return Access::Allow(Grounds { egress, ingress, audited });
+        }
+        let (epoch, identity) = (self.epoch, flow.destination.identity);
+        let only_tried = |own: Option<&OwnSide>| {
+            own.is_some_and(|own| {
+                own.side.as_ref().is_some_and(|side| side.tried) || self.tries(own)
+            })
         };
-        let source = source.map(|sides| &sides.egress);
         match resolve {
-            Some(cause) if inspect_ingress && !self.tries(flow.source) => {
+            Some(cause) if inspect_ingress && !source.is_some_and(|own| self.tries(own)) => {
                 return Access::Deny(unclear(Direction::Egress, cause));
             }
             Some(cause) if inspect_ingress => audited = Some(unclear(Direction::Egress, cause)),
             Some(_) => {
                 let grounds = Grounds { egress, ingress, audited };
-                let tried = only_tried(source, flow.source);
+                let tried = only_tried(source);
+                let (destination, names) = (identity, *names);
                 return Access::Resolve(DnsAccess { epoch, grounds, tried, destination, names });
             }
             None => {}
         }
-        if inspect_egress || inspect_ingress {
-            let tried = Tried {
-                egress: only_tried(source, flow.source),
-                ingress: only_tried(destination_side, flow.destination),
-            };
-            return Access::Inspect(HttpAccess {
-                epoch,
-                egress,
-                ingress,
-                inspect_egress,
-                inspect_ingress,
-                tried,
-                audited,
-                destination,
-                names,
-            });
-        }
-        Access::Allow(Grounds { egress, ingress, audited })
+        Access::Inspect(HttpAccess {
+            epoch,
+            egress,
+            ingress,
+            inspect_egress,
+            inspect_ingress,
+            tried: Tried { egress: only_tried(source), ingress: only_tried(destination) },
+            audited,
+            destination: identity,
+            names: *names,
+        })
     }
 
-    /// Whether the policy of an endpoint is only tried (audit mode).
-    fn tries(&self, peer: Peer) -> bool {
-        let endpoint = peer.endpoint.and_then(|index| self.endpoints.get(index.position()));
-        endpoint.is_some_and(|endpoint| self.tries_all || endpoint.audited)
+    /// Whether the policy of the endpoint that has a side is only tried (audit mode).
+    #[inline]
+    fn tries(&self, own: &OwnSide) -> bool {
+        self.tries_all || own.audited
     }
 
-    /// What a side says, and what policies in audit mode would have said instead.
-    fn answer(
-        &self,
-        own: &OwnSide,
-        direction: Direction,
-        peer: Identity,
-        names: &Names,
-        flow: &Flow,
-    ) -> (Answer, Option<Denial>) {
-        let side = own.number;
-        let cause = |slot, kind| Cause { side, slot, peer, kind };
-        let by = |slot, kind, peer| Cause { side, slot, peer, kind };
-        let denial =
-            |slot, kind, explicit| Denial { direction, explicit, cause: cause(slot, kind) };
-        let deny = |slot, kind, explicit| (Answer::Deny(denial(slot, kind, explicit)), None);
-        let Some(policy) = &own.side else { return deny(0, CauseKind::NoRule, false) };
-        if !policy.enforced {
-            return (Answer::Allow(cause(0, CauseKind::NotEnforced)), None);
+    /// What a side says.
+    #[inline(always)]
+    fn answer(&self, own: &OwnSide, peer: Identity, names: &Names, flow: &Flow) -> Answer {
+        let by = |says, slot, kind, peer| {
+            let cause = Cause { side: own.number, slot, peer, kind };
+            Answer { says, cause, objected: false }
+        };
+        if !own.enforced {
+            return by(Says::Allow, 0, CauseKind::NotEnforced, peer);
         }
-        let number =
-            policy.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
-        let slot = |number| policy.slots.get(usize::try_from(number).ok()?);
-        let Some((number, slot)) = number.and_then(|number| Some((number, slot(number)?))) else {
-            return deny(0, CauseKind::NoRule, false);
+        let Some((policy, number, slot)) = own.slot(flow) else {
+            return by(Says::Deny, 0, CauseKind::NoRule, peer);
         };
         if self.holds(slot.denied, peer) {
-            return deny(number, CauseKind::Denied, true);
+            return by(Says::Deny, number, CauseKind::Denied, peer);
         }
-        let objects = self.holds(slot.objected, peer);
-        let objection = objects.then(|| denial(number, CauseKind::Objected, true));
+        let objected = self.holds(slot.objected, peer);
         let resolved = self.find(slot.resolved, peer, names);
-        let answer = if let Some(peer) = self.find(slot.inspected, peer, names) {
+        let answer = if let Some(found) = self.find(slot.inspected, peer, names) {
             // The same bytes cannot be read as HTTP and as DNS (Cilium: cannot merge conflicting L7 parsers).
             if resolved.is_some() {
-                return deny(number, CauseKind::NoRule, false);
+                return by(Says::Deny, number, CauseKind::NoRule, peer);
             }
-            Answer::Inspect(by(number, CauseKind::Inspected, peer))
+            by(Says::Inspect, number, CauseKind::Inspected, found)
         } else if let Some(peer) = resolved {
-            Answer::Resolve(by(number, CauseKind::Resolved, peer))
+            by(Says::Resolve, number, CauseKind::Resolved, peer)
         } else if let Some(peer) = self.find(slot.allowed, peer, names) {
-            Answer::Allow(by(number, CauseKind::Allowed, peer))
+            by(Says::Allow, number, CauseKind::Allowed, peer)
         } else if policy.tried {
-            let no_rule = denial(number, CauseKind::NoRule, false);
-            return (Answer::Spare, objection.or(Some(no_rule)));
+            let kind = if objected { CauseKind::Objected } else { CauseKind::NoRule };
+            return by(Says::Spare, number, kind, peer);
         } else {
-            return deny(number, CauseKind::NoRule, false);
+            return by(Says::Deny, number, CauseKind::NoRule, peer);
         };
-        (answer, objection)
+        Answer { objected, ..answer }
     }
 
     /// The verdict on an HTTP request of a stream that began before the policy said that the port speaks DNS.
@@ -516,23 +537,18 @@ impl Table {
     /// Whether the requests of a flow would be judged under some name that its destination may have had: what is not known
     /// any more must not be waved through.
     pub fn may_be_inspected(&self, flow: &Flow) -> bool {
-        let Some(side) = flow.source.endpoint.and_then(|endpoint| self.egress_of(endpoint)) else {
-            return false;
+        let sides = flow.source.endpoint.and_then(|index| self.sides_of.get(index.position()));
+        let Some(own) = sides.map(|sides| &sides.egress) else { return false };
+        let Some((side, _, slot)) = own.slot(flow) else { return false };
+        let by_name = || match slot.inspected {
+            IdentitySet::None => false,
+            IdentitySet::All => true,
+            set @ IdentitySet::These(_) => {
+                let last = self.bitmap(set).and_then(RoaringBitmap::max);
+                last.is_some_and(|last| Identity::from_number(last).is_name())
+            }
         };
-        let slot =
-            side.maps.get(protocol_class(flow.protocol)).and_then(|map| map.slot(flow.dst_port));
-        let slot = slot.and_then(|slot| side.slots.get(usize::try_from(slot).ok()?));
-        flow.destination.identity.is_outside()
-            && !side.tried
-            && !self.tries(flow.source)
-            && slot.is_some_and(|slot| match slot.inspected {
-                IdentitySet::None => false,
-                IdentitySet::All => true,
-                set @ IdentitySet::These(_) => {
-                    let last = self.bitmap(set).and_then(RoaringBitmap::max);
-                    last.is_some_and(|last| Identity::from_number(last).is_name())
-                }
-            })
+        flow.destination.identity.is_outside() && !side.tried && !self.tries(own) && by_name()
     }
 
     /// Whether DNS is looked into for an endpoint, so that there is something to remember.
@@ -745,6 +761,17 @@ impl Table {
             }
         }
     }
+}
+
+/// The denial that is said by this cause.
+fn denial(direction: Direction, cause: Cause) -> Denial {
+    let explicit = matches!(cause.kind, CauseKind::Denied | CauseKind::Objected);
+    Denial { direction, explicit, cause }
+}
+
+/// What a deny rule in audit mode says against what passes by another cause.
+fn objection(direction: Direction, cause: Cause, peer: Identity) -> Denial {
+    denial(direction, Cause { kind: CauseKind::Objected, peer, ..cause })
 }
 
 /// What cannot be read in one way is denied.

@@ -327,7 +327,7 @@ impl State {
             let [ingress, egress] = [Direction::Ingress, Direction::Egress]
                 .map(|direction| sides.enter(direction, own, &endpoint.ports, &mut workshop));
             let Some(there) = table.sides_of.get_mut(index.position()) else { continue };
-            let own = |number| OwnSide::of(number, workshop.sides);
+            let own = |number| OwnSide::of(number, endpoint.audited, workshop.sides);
             let own = Sides { egress: own(egress), ingress: own(ingress) };
             let before = std::mem::replace(there, own);
             sides.leave(before.ingress.number);

@@ -15,7 +15,9 @@ use crate::names::NameIndex;
 use crate::rule::name::NamePattern;
 use crate::rule::{HttpRule, L7};
 use crate::shared::Chunks;
-use crate::side::{IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause};
+use crate::side::{
+    FewRuns, IdentitySet, PortDns, PortHttp, PortMap, RuleGroup, Side, Slot, SlotClause,
+};
 use crate::verdict::{CauseKind, MatchType, RuleId};
 
 /// Everything that holds for a side, in the order it was written.
@@ -234,10 +236,13 @@ struct Slots {
     made: Vec<Slot>,
 }
 
-/// Runs of ports, each from its border to the next, as pages; equal pages are one.
+/// Runs of ports, each from its border to the next; many of them as pages, of which equal ones are one.
 pub(crate) fn pages(runs: &[(u16, u32)]) -> PortMap {
     if let [(_, only)] = runs {
         return PortMap::Uniform(*only);
+    }
+    if let Some(few) = FewRuns::of(runs) {
+        return PortMap::Few(few);
     }
     // A page without a border in it holds one slot: only the others are filled port by port.
     let mut even: HashMap<u32, Arc<[u32; 256]>> = HashMap::new();
@@ -274,10 +279,13 @@ mod tests {
     proptest! {
         #[test]
         fn pages_hold_the_slot_of_the_last_border(
-            borders in prop::collection::btree_map(any::<u16>(), 0_u32..5, 0..9), first in 0_u32..5,
+            borders in prop::collection::btree_map(any::<u16>(), 0_u32..5, 0..20), first in 0_u32..5,
+            far in prop::option::of(60_000_u32..70_000),
         ) {
             let mut borders = borders;
             borders.insert(0, first);
+            // A number of a slot that one line has no room for.
+            borders.extend(far.map(|slot| (7, slot)));
             let runs: Vec<(u16, u32)> = borders.iter().map(|(port, slot)| (*port, *slot)).collect();
             let read = pages(&pages(&runs).runs());
             for port in 0..=u16::MAX {

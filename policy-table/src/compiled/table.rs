@@ -425,7 +425,7 @@ fn read_endpoints(from: &mut Reader<'_>, table: &mut Table) -> Read<()> {
             ports,
             audited,
         });
-        let own = |number| OwnSide::of(number, &table.sides);
+        let own = |number| OwnSide::of(number, audited, &table.sides);
         let own = Sides { egress: own(egress), ingress: own(ingress) };
         if let Some(sides) = table.sides_of.get_mut(index.position()) {
             *sides = own;
