@@ -42,21 +42,15 @@ pub fn full(size: u32) -> Connections {
 
 fn connection(number: u32) -> Connection {
     let peer = Peer { identity: Identity::WORLD, endpoint: None };
-    Connection {
-        flow: flow(number),
-        service: None,
-        policy_port: 80,
-        phase: Phase::Established,
-        last_seen: Tick(0),
-        judgement: Arc::new(Judgement {
-            epoch: 1,
-            access: Access::Allow(Grounds { egress: None, ingress: None, audited: None }),
-            source: peer,
-            destination: peer,
-            source_port: PortId(0),
-            destination_port: PortId(1),
-        }),
-        stream: None,
-        shadow: None,
-    }
+    let judgement = Judgement {
+        epoch: 1,
+        access: Access::Allow(Grounds { egress: None, ingress: None, audited: None }),
+        source: peer,
+        destination: peer,
+        source_port: PortId(0),
+        destination_port: PortId(1),
+    };
+    let mut connection = Connection::new(flow(number), None, 80, Arc::new(judgement), Tick(0));
+    connection.phase = Phase::Established;
+    connection
 }

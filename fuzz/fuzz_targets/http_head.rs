@@ -1,12 +1,15 @@
 //! Heads: any bytes, any cuts. The first byte chooses the segment size; the rest is the stream.
 //!
-//! Holds: the scanner and the reader agree in one piece and in segments; views lie within the head; what httparse, the
+//! Holds: the scanner and the reader agree in one piece and in segments, also when the reader reads on; views lie within the head; what httparse, the
 //! second parser, refuses is never accepted, and what is accepted it takes apart alike.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use parser::http::{HeadScanner, Limits, Progress, ResponseTo, read_request, read_response};
+use parser::http::{
+    HeadScanner, Limits, Progress, ResponseTo, Strictness, read_request, read_request_on,
+    read_response,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((size, stream)) = bytes.split_first() else { return };
@@ -14,9 +17,21 @@ fuzz_target!(|bytes: &[u8]| {
     let whole = read_request(stream, &limits);
 
     let mut scanner = HeadScanner::request();
+    let mut reader = scanner;
     let mut shape = Ok(Progress::Incomplete);
+    let mut end = 0;
     for segment in stream.chunks(usize::from(*size).max(1)) {
         shape = scanner.advance(segment, &limits);
+        end += segment.len();
+        let read = read_request_on(&mut reader, &stream[..end], &limits, &Strictness::STRICT);
+        match (&read, &whole) {
+            (Ok(Progress::Incomplete), _) => assert_eq!(shape, Ok(Progress::Incomplete)),
+            (Ok(Progress::Complete(head)), Ok(Progress::Complete(whole))) => {
+                assert_eq!(format!("{head:?}"), format!("{whole:?}"));
+            }
+            (Err(refusal), Err(whole)) => assert_eq!(refusal, whole),
+            (read, whole) => panic!("{read:?} but {whole:?}"),
+        }
         if !matches!(shape, Ok(Progress::Incomplete)) {
             break;
         }

@@ -142,6 +142,11 @@ impl Change {
         Self(add(!sum_words(old), sum_words(new)))
     }
 
+    /// A word at an even place of the range was `old` and is `new`.
+    pub const fn of_word(old: u16, new: u16) -> Self {
+        Self(add(!old, new))
+    }
+
     /// The same edit, one byte further on.
     pub const fn at_odd_place(self) -> Self {
         Self(self.0.swap_bytes())
@@ -176,7 +181,7 @@ pub const fn udp_checksum(computed: u16) -> u16 {
 /// A checksum after one 16-bit word of its range changed.
 #[must_use]
 pub fn update16(checksum: u16, old: u16, new: u16) -> u16 {
-    Change::of(&old.to_be_bytes(), &new.to_be_bytes()).apply(checksum)
+    Change::of_word(old, new).apply(checksum)
 }
 
 /// A checksum after one 32-bit word of its range changed, such as an IPv4 address or a sequence
@@ -252,12 +257,7 @@ pub fn verify_transport_parts<'a>(
     let Some(field) = ChecksumField::of(headers) else {
         return !matches!(headers.transport, Transport::Fragment(_));
     };
-    match (field, field.read(first, headers), headers.network) {
-        (_, None, _) | (ChecksumField::Udp, Some(0), Network::Ipv6(_)) => false,
-        (ChecksumField::Udp, Some(0), _) => true,
-        _ => transport_sum(first, rest, headers)
-            .is_some_and(|sum| field.pseudo_header(headers).and(sum).is_intact()),
-    }
+    field.verifies(field.pseudo_header(headers), first, rest, headers)
 }
 
 /// Completes a TCP or UDP checksum that the sender left to its hardware, and says whether there was
@@ -292,16 +292,20 @@ pub fn complete_partial_parts<'a>(
     field.write(first, headers, field.finish(sum.checksum())).is_some()
 }
 
-/// Whether a segment or datagram came with its checksum left to its sender's hardware, so that
-/// [`complete_partial`] has written the right one and nobody need verify it.
+/// [`verify_transport_parts`] for a segment that has been through [`complete_partial_parts`]: one whose checksum was left to its
+/// sender's hardware has the right one since, and is not summed up again.
 #[must_use]
-pub fn was_partial(headers: &Headers) -> bool {
-    let (field, came_with) = match headers.transport {
-        Transport::Tcp(tcp) => (ChecksumField::Tcp, tcp.checksum),
-        Transport::Udp(udp) => (ChecksumField::Udp, udp.checksum),
-        _ => return false,
+pub fn verify_completed_parts<'a>(
+    first: &[u8],
+    rest: impl IntoIterator<Item = &'a [u8]>,
+    headers: &Headers,
+) -> bool {
+    let Transport::Tcp(tcp) = headers.transport else {
+        return verify_transport_parts(first, rest, headers);
     };
-    field.pseudo_header(headers).value() == came_with
+    let pseudo_header = ChecksumField::Tcp.pseudo_header(headers);
+    pseudo_header.value() == tcp.checksum
+        || ChecksumField::Tcp.verifies(pseudo_header, first, rest, headers)
 }
 
 /// The sum over the transport header and payload; none when the parts end before the packet does.
@@ -382,6 +386,22 @@ impl ChecksumField {
         match self {
             Self::Udp => udp_checksum(computed),
             Self::Tcp | Self::Icmp | Self::Icmpv6 => computed,
+        }
+    }
+
+    /// Whether the checksum is right; true as well for IPv4 UDP without one.
+    fn verifies<'a>(
+        self,
+        pseudo_header: Sum,
+        first: &[u8],
+        rest: impl IntoIterator<Item = &'a [u8]>,
+        headers: &Headers,
+    ) -> bool {
+        match (self, self.read(first, headers), headers.network) {
+            (_, None, _) | (Self::Udp, Some(0), Network::Ipv6(_)) => false,
+            (Self::Udp, Some(0), _) => true,
+            _ => transport_sum(first, rest, headers)
+                .is_some_and(|sum| pseudo_header.and(sum).is_intact()),
         }
     }
 
@@ -539,11 +559,23 @@ mod tests {
         fn a_partial_checksum_is_completed(mut frame in prop_oneof![tcp_frames(), udp_frames()]) {
             let whole = frame.clone();
             let headers = leave_to_hardware(&mut frame);
-            prop_assert!(was_partial(&headers));
+            prop_assert!(!verify_transport(&frame, &headers));
             prop_assert!(complete_partial(&mut frame, &headers));
             prop_assert_eq!(&frame, &whole);
+            prop_assert!(verify_completed_parts(&frame, [], &headers));
+        }
+
+        #[test]
+        fn a_segment_that_was_damaged_on_its_way_is_not_intact(
+            mut frame in tcp_frames(),
+            place: prop::sample::Index,
+            bit in 0..8_u8,
+        ) {
             let headers = parsed(&frame);
-            prop_assert_eq!(was_partial(&headers), complete_partial(&mut frame, &headers));
+            prop_assert!(verify_completed_parts(&frame, [], &headers));
+            let segment = &mut frame[headers.transport_offset..headers.payload_end()];
+            segment[place.index(segment.len())] ^= 1 << bit;
+            prop_assert!(!verify_completed_parts(&frame, [], &headers));
         }
 
         #[test]

@@ -22,6 +22,7 @@ use crate::{
     headers::{Headers, Transport},
     icmp::{Echo, IcmpMessage},
     icmpv6::Icmpv6Message,
+    ipv4::Ipv4,
     network::{L4Port, Network, Protocol},
 };
 
@@ -56,8 +57,12 @@ pub fn decrement_hop_limit(frame: &mut [u8], headers: &mut Headers) -> Result<u8
     let network_offset = headers.network_offset;
     match &mut headers.network {
         Network::Ipv4(ipv4) => {
+            let word = |ipv4: &Ipv4| u16::from_be_bytes([ipv4.hop_limit, ipv4.protocol.value()]);
+            let before = word(ipv4);
             ipv4.hop_limit = left(ipv4.hop_limit)?;
-            let change = replace(frame, network_offset, 8, &[ipv4.hop_limit])?;
+            let change = Change::of_word(before, word(ipv4));
+            bytes::put(frame, network_offset.saturating_add(8), &[ipv4.hop_limit])
+                .ok_or(RewriteError::FrameTooShort)?;
             apply(frame, network_offset.saturating_add(10), |checksum| change.apply(checksum))?;
             Ok(ipv4.hop_limit)
         }

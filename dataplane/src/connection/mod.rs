@@ -15,7 +15,7 @@ pub use table::{ConnectionId, Connections, Found, Sought};
 
 use std::sync::Arc;
 
-use parser::flow_key::FlowTuple;
+use parser::{flow_key::FlowTuple, network::Protocol};
 
 use crate::{
     inspect::{Shadow, Stream},
@@ -33,6 +33,30 @@ pub enum Direction {
 }
 
 impl Connection {
+    /// One whose first packet passes now.
+    #[must_use]
+    pub fn new(
+        flow: FlowTuple,
+        service: Option<Box<FlowTuple>>,
+        policy_port: u16,
+        judgement: Arc<Judgement>,
+        now: Tick,
+    ) -> Self {
+        let phase =
+            if flow.protocol == Protocol::TCP { tcp::Phase::Opening } else { tcp::Phase::Datagram };
+        Self {
+            flow,
+            service,
+            policy_port,
+            phase,
+            generation: 0,
+            last_seen: now,
+            judgement,
+            stream: None,
+            shadow: None,
+        }
+    }
+
     /// The port whose share of the table it takes: the opener's if a pod opened it, else that of the pod it was opened to.
     fn charged_to(&self) -> PortId {
         match self.judgement.source.endpoint {
@@ -63,6 +87,8 @@ pub struct Connection {
     pub policy_port: u16,
     /// How far it is.
     pub phase: tcp::Phase,
+    /// How many had its slot before; the table's own, kept here where there is room for it.
+    generation: u32,
     /// When the last packet of it passed.
     pub last_seen: Tick,
     /// The cached verdict.

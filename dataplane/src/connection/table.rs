@@ -66,7 +66,7 @@ impl Entry {
 
     /// The flow, from the opener's side, by which this entry is found.
     fn flow(self, slots: &[Slot]) -> Option<&FlowTuple> {
-        let connection = slots.get(self.slot())?.connection.as_ref()?;
+        let connection = slots.get(self.slot())?.connection()?;
         if self.0 & Self::AS_ADDRESSED != 0 {
             connection.service.as_deref()
         } else {
@@ -101,10 +101,42 @@ impl Sought {
     }
 }
 
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// A slot; the free ones form a list.
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    connection: Option<Connection>,
+enum Slot {
+    Taken(Connection),
+    Free {
+        /// How many connections were here before.
+        generation: u32,
+        /// The free slot behind it, or [`NONE`].
+        next: u32,
+    },
+}
+
+impl Slot {
+    fn generation(&self) -> u32 {
+        match self {
+            Self::Taken(connection) => connection.generation,
+            Self::Free { generation, .. } => *generation,
+        }
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Taken(connection) => Some(connection),
+            Self::Free { .. } => None,
+        }
+    }
+
+    fn connection_mut(&mut self) -> Option<&mut Connection> {
+        match self {
+            Self::Taken(connection) => Some(connection),
+            Self::Free { .. } => None,
+        }
+    }
 }
 
 /// The table.
@@ -114,7 +146,10 @@ pub struct Connections {
     index: HashTable<Entry>,
     hasher: FlowHasher,
     slots: Vec<Slot>,
-    free: Vec<u32>,
+    /// The first free slot, or [`NONE`].
+    free: u32,
+    /// Slots that hold a connection.
+    taken: usize,
     shares: Shares,
     budgets: Budgets,
     shadows: usize,
@@ -133,7 +168,8 @@ impl Connections {
             index: HashTable::with_capacity(budgets.connections),
             hasher: hash::seeded(),
             slots: Vec::with_capacity(budgets.connections),
-            free: Vec::with_capacity(budgets.connections),
+            free: NONE,
+            taken: 0,
             shares: Shares::with_capacity(budgets.connections),
             budgets,
             shadows: 0,
@@ -146,7 +182,7 @@ impl Connections {
 
     /// Connections in the table.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.taken
     }
 
     /// Whether there is none.
@@ -156,9 +192,8 @@ impl Connections {
 
     /// Of these, inspected ones. Looks at every slot.
     pub fn streams(&self) -> usize {
-        let inspected = |slot: &&Slot| {
-            slot.connection.as_ref().is_some_and(|connection| connection.stream.is_some())
-        };
+        let inspected =
+            |slot: &&Slot| slot.connection().is_some_and(|connection| connection.stream.is_some());
         self.slots.iter().filter(inspected).count()
     }
 
@@ -196,7 +231,7 @@ impl Connections {
     /// Asks for the memory behind the connection that is looked for.
     pub fn approach(&self, sought: &Sought) {
         let slot = sought.guess.and_then(|entry| self.slots.get(entry.slot()));
-        if let Some(connection) = slot.and_then(|slot| slot.connection.as_ref()) {
+        if let Some(connection) = slot.and_then(Slot::connection) {
             connection.prefetch();
         }
     }
@@ -230,7 +265,7 @@ impl Connections {
             return None;
         };
         let slot = u32::try_from(entry.slot()).ok()?;
-        let generation = self.slots.get(entry.slot())?.generation;
+        let generation = self.slots.get(entry.slot())?.generation();
         Some(Found { id: ConnectionId { slot, generation }, direction })
     }
 
@@ -242,8 +277,8 @@ impl Connections {
     pub fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slots
             .get_mut(id.slot as usize)
-            .filter(|slot| slot.generation == id.generation)
-            .and_then(|slot| slot.connection.as_mut())
+            .and_then(Slot::connection_mut)
+            .filter(|connection| connection.generation == id.generation)
     }
 
     /// Whether one more connection may have a shadow.
@@ -281,7 +316,7 @@ impl Connections {
     /// room, and nothing that can make room.
     pub fn insert(
         &mut self,
-        connection: Connection,
+        mut connection: Connection,
         now: Tick,
     ) -> Result<ConnectionId, DropReason> {
         let owner = connection.charged_to();
@@ -296,21 +331,29 @@ impl Connections {
         {
             return Err(DropReason::ConnectionTableFull);
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, connection: None });
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.shares.add(slot, owner);
-        let entries = Entry::of(slot, &connection);
-        let place = self.slots.get_mut(slot as usize).ok_or(DropReason::ConnectionTableFull)?;
-        let generation = place.generation;
-        for (entry, flow) in entries {
+        let id = self.free_slot();
+        self.taken += 1;
+        self.shares.add(id.slot, owner);
+        for (entry, flow) in Entry::of(id.slot, &connection) {
             self.enter(entry, &flow);
         }
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.connection = Some(connection);
+        connection.generation = id.generation;
+        if let Some(place) = self.slots.get_mut(id.slot as usize) {
+            *place = Slot::Taken(connection);
         }
-        Ok(ConnectionId { slot, generation })
+        Ok(id)
+    }
+
+    /// A slot that nobody has, no longer in the list of free ones.
+    fn free_slot(&mut self) -> ConnectionId {
+        let slot = self.free;
+        if let Some(&Slot::Free { generation, next }) = self.slots.get(slot as usize) {
+            self.free = next;
+            return ConnectionId { slot, generation };
+        }
+        let slot = u32::try_from(self.slots.len()).unwrap_or(NONE);
+        self.slots.push(Slot::Free { generation: 0, next: NONE });
+        ConnectionId { slot, generation: 0 }
     }
 
     /// Lets `entry` be what is found by `flow`, in place of an older one.
@@ -334,13 +377,16 @@ impl Connections {
 
     /// Takes a connection out.
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let slot =
-            self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
-        let connection = slot.connection.take()?;
+        let slot = self
+            .slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.connection().is_some_and(|own| own.generation == id.generation))?;
+        let free = Slot::Free { generation: id.generation.wrapping_add(1), next: self.free };
+        let Slot::Taken(connection) = std::mem::replace(slot, free) else { return None };
+        self.free = id.slot;
+        self.taken -= 1;
         self.version += 1;
         self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
         self.shares.remove(id.slot);
         for (entry, flow) in Entry::of(id.slot, &connection) {
             // A newer connection may have taken the place over; then there is none of ours.
@@ -454,16 +500,16 @@ impl Connections {
     fn next_of(&mut self, owner: PortId) -> Option<(ConnectionId, &Connection)> {
         let slot = self.shares.next(owner)?;
         let place = self.slots.get(slot as usize)?;
-        let id = ConnectionId { slot, generation: place.generation };
-        place.connection.as_ref().map(|connection| (id, connection))
+        let id = ConnectionId { slot, generation: place.generation() };
+        place.connection().map(|connection| (id, connection))
     }
 
     fn next(&mut self) -> Option<(ConnectionId, &Connection)> {
         self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
         let slot = self.slots.get(self.cursor)?;
         let id =
-            ConnectionId { slot: u32::try_from(self.cursor).ok()?, generation: slot.generation };
-        slot.connection.as_ref().map(|connection| (id, connection))
+            ConnectionId { slot: u32::try_from(self.cursor).ok()?, generation: slot.generation() };
+        slot.connection().map(|connection| (id, connection))
     }
 }
 
@@ -503,16 +549,9 @@ mod tests {
             source_port: PortId(0),
             destination_port: PortId(1),
         };
-        Connection {
-            flow: tuple(port),
-            service: None,
-            policy_port: 80,
-            phase,
-            last_seen: Tick(0),
-            judgement: Arc::new(judgement),
-            stream: None,
-            shadow: None,
-        }
+        let mut connection = Connection::new(tuple(port), None, 80, Arc::new(judgement), Tick(0));
+        connection.phase = phase;
+        connection
     }
 
     fn table(connections: usize) -> Connections {
@@ -521,7 +560,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 88, "{}", size_of::<Slot>());
     }
 
     #[test]

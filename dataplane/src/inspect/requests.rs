@@ -7,7 +7,7 @@
 
 use parser::http::{
     Body, BodyFraming, HeadScanner, HttpRefusal, Progress, RequestHead, ResponseHead, ResponseTo,
-    Upgrade, read_request_as,
+    Upgrade, read_request_on,
 };
 
 use super::{Limits, outstanding::Outstanding, reply::Reply};
@@ -179,22 +179,12 @@ impl Requests {
         limits: &Limits,
         judge: &mut J,
     ) -> Step {
-        if let Some(scanner) = &mut self.scanner {
-            let fresh = bytes.get(scanner.scanned()..).unwrap_or_default();
-            match scanner.advance(fresh, &limits.requests) {
-                Ok(Progress::Incomplete) => return Step::Wait,
-                Ok(Progress::Complete(_)) => {}
-                Err(refusal) => return self.refuse(refusal, judge),
-            }
-        }
-        match read_request_as(bytes, &limits.requests, &limits.strictness) {
+        let mut at_first_byte = HeadScanner::request();
+        let scanner = self.scanner.as_deref_mut().unwrap_or(&mut at_first_byte);
+        match read_request_on(scanner, bytes, &limits.requests, &limits.strictness) {
             Ok(Progress::Incomplete) => {
-                // Remember how far the head was seen, so that one-byte segments cost no more than whole ones.
-                let scanner = self.scanner.get_or_insert_with(|| Box::new(HeadScanner::request()));
-                match scanner.advance(bytes, &limits.requests) {
-                    Ok(_) => Step::Wait,
-                    Err(refusal) => self.refuse(refusal, judge),
-                }
+                self.scanner.get_or_insert_with(|| Box::new(at_first_byte));
+                Step::Wait
             }
             Ok(Progress::Complete(head)) => {
                 self.scanner = None;

@@ -3,7 +3,7 @@
 //! Responses are never held: bytes pass as they come, and are read here in stream order from the first copy. When they
 //! cannot be paired with requests, only the consequence counts: no further request passes.
 
-use parser::http::{Body, HeadScanner, Progress, ResponseFraming, ResponseHead, read_response};
+use parser::http::{Body, HeadScanner, Progress, ResponseFraming, ResponseHead, read_response_on};
 
 use super::{Judge, Limits, flow::NEVER, outstanding::Outstanding};
 
@@ -198,24 +198,14 @@ impl Responses {
             self.lose(news);
             return true;
         };
-        if let Some(Partial { scanner, .. }) = self.partial.as_deref_mut() {
-            let fresh = bytes.get(scanner.scanned()..).unwrap_or_default();
-            match scanner.advance(fresh, &limits.responses) {
-                Ok(Progress::Incomplete) => return false,
-                Ok(Progress::Complete(_)) => {}
-                Err(_) => {
-                    self.lose(news);
-                    return true;
-                }
-            }
-        }
-        match read_response(bytes, to, &limits.responses) {
+        let mut at_first_byte = HeadScanner::response();
+        let scanner = self.partial.as_deref_mut().map(|partial| &mut partial.scanner);
+        let scanner = scanner.unwrap_or(&mut at_first_byte);
+        match read_response_on(scanner, bytes, to, &limits.responses) {
             Ok(Progress::Incomplete) => {
-                let scanner = &mut self.partial.get_or_insert_default().scanner;
-                if scanner.advance(bytes, &limits.responses).is_err() {
-                    self.lose(news);
-                    return true;
-                }
+                self.partial.get_or_insert_with(|| {
+                    Box::new(Partial { bytes: Vec::new(), scanner: at_first_byte })
+                });
                 false
             }
             Ok(Progress::Complete(head)) => {

@@ -443,7 +443,9 @@ impl Port for Sockets {
                 self.queued.clear();
             }
         }
-        if self.sent == 0 || !self.rings.tx.needs_wakeup() {
+        // What an earlier wake-up left in the ring goes now; where nothing is left, there is nobody to wake.
+        let is_empty = self.rings.tx.nb_free_exact() >= RING_SIZE;
+        if is_empty || !self.rings.tx.needs_wakeup() {
             return Ok(());
         }
         match self.rings.tx.wakeup() {

@@ -376,17 +376,8 @@ impl<P: Port> Worker<P> {
             self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
-        let phase = if flow.protocol == Protocol::TCP { Phase::Opening } else { Phase::Datagram };
-        let connection = Connection {
-            flow,
-            service,
-            policy_port,
-            phase,
-            last_seen: now,
-            judgement: self.judgements.share(judgement(world, &ends, access)),
-            stream: None,
-            shadow: None,
-        };
+        let judgement = self.judgements.share(judgement(world, &ends, access));
+        let connection = Connection::new(flow, service, policy_port, judgement, now);
         // HTTP rules are for TCP only, so this is a SYN; its stream starts here or not at all.
         let inspected = inspects(access);
         if inspected && headers.tcp().is_none() {
@@ -468,16 +459,9 @@ impl<P: Port> Worker<P> {
             // A backend speaks in the middle of a connection to its service: the client spoke to the service's address.
             let client = flow.reversed();
             if let Some(frontend) = world.services.frontend_of(&client) {
-                let connection = Connection {
-                    flow: client,
-                    service: Some(Box::new(frontend)),
-                    policy_port: client.dst_port,
-                    phase: Phase::Opening,
-                    last_seen: now,
-                    judgement: self.judgements.share(judgement(world, &turned, back)),
-                    stream: None,
-                    shadow: None,
-                };
+                let judgement = self.judgements.share(judgement(world, &turned, back));
+                let service = Some(Box::new(frontend));
+                let connection = Connection::new(client, service, client.dst_port, judgement, now);
                 return self.resume(world, connection, Direction::Reply, headers, tuple, now);
             }
         }
@@ -486,16 +470,8 @@ impl<P: Port> Worker<P> {
             self.hits.denied(denial.cause);
             return Verdict::Drop(denied(denial.explicit));
         }
-        let connection = Connection {
-            flow,
-            service,
-            policy_port: flow.dst_port,
-            phase: Phase::Opening,
-            last_seen: now,
-            judgement: self.judgements.share(judgement(world, &ends, forth)),
-            stream: None,
-            shadow: None,
-        };
+        let judgement = self.judgements.share(judgement(world, &ends, forth));
+        let connection = Connection::new(flow, service, flow.dst_port, judgement, now);
         self.resume(world, connection, Direction::Original, headers, tuple, now)
     }
 

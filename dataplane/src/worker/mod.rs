@@ -29,7 +29,7 @@ use crossbeam::{
     channel::{Receiver, Sender},
     queue::ArrayQueue,
 };
-use parser::headers::Headers;
+use parser::{ParseError, headers::Headers};
 use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
@@ -183,7 +183,7 @@ pub enum Progress {
 /// What a packet's headers say, and the connection that it may belong to.
 #[derive(Debug)]
 struct Read {
-    headers: Result<Headers, DropReason>,
+    headers: Result<Headers, ParseError>,
     sought: Option<Sought>,
 }
 
@@ -376,14 +376,7 @@ impl<P: Port> Worker<P> {
     /// Reads one packet, and begins to look for its connection.
     fn read(&self, frame: &Frame) -> Read {
         // All headers lie in the first chunk, or the packet is malformed.
-        let length = frame.len();
-        let headers = match Headers::parse_first(frame.bytes(), length) {
-            // Only a link's shortest frames are padded.
-            Ok(headers) if frame.is_chain() && headers.packet_end() != length => {
-                Err(DropReason::InvalidPacket)
-            }
-            read => read.map_err(DropReason::from),
-        };
+        let headers = Headers::parse_first(frame.bytes(), frame.len());
         let tuple = headers.as_ref().ok().and_then(Headers::flow_tuple);
         Read { headers, sought: tuple.map(|tuple| self.connections.seek(&tuple)) }
     }
@@ -398,13 +391,17 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         match &mut read.headers {
+            // Only a link's shortest frames are padded.
+            Ok(headers) if frame.is_chain() && headers.packet_end() != frame.len() => {
+                self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
+            }
             Ok(headers) => {
                 Self::complete_checksum(&mut frame, headers);
                 let sought = read.sought.as_ref();
                 let verdict = self.judge(world, port, (headers, sought), settled, now);
                 self.carry_out(world, port, headers, verdict, frame, now);
             }
-            Err(reason) => self.discard(Verdict::Drop(*reason), frame),
+            Err(error) => self.discard(Verdict::Drop(DropReason::from(*error)), frame),
         }
     }
 

@@ -262,9 +262,7 @@ impl PolicyJudge<'_> {
 
 /// Whether a segment is as its sender made it: only what its receiver would accept moves the engine's state (evasion row N4).
 fn is_intact(frame: &Frame, headers: &Headers) -> bool {
-    // A checksum that was left to hardware was written here, over the bytes that came.
-    checksum::was_partial(headers)
-        || checksum::verify_transport_parts(frame.bytes(), frame.rest(), headers)
+    checksum::verify_completed_parts(frame.bytes(), frame.rest(), headers)
 }
 
 /// The engine's view of a segment.

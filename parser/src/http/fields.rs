@@ -5,7 +5,7 @@
 
 use super::{
     HttpRefusal, Strictness, Version,
-    line::{FieldLine, field_line, trim},
+    line::{FieldLine, after_run, field_line, trim},
     scanner::is_tchar,
 };
 
@@ -38,7 +38,7 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Field<'a>> {
         let (line, rest) = field_line(self.lines)?;
         self.lines = rest;
-        Some(line.field)
+        Some(Field { name: line.name(), value: line.value() })
     }
 }
 
@@ -61,24 +61,32 @@ pub(super) enum Known {
 ///
 /// A look-alike has another non-alphanumeric byte where the known name has `-`: CGI, WSGI and their kin fold all of
 /// them into `_`, and then `Content_Length` is Content-Length.
-#[inline]
 pub(super) fn know(name: &[u8]) -> Result<Option<Known>, Known> {
-    let Some(first) = name.first() else { return Ok(None) };
-    let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
-    let Some(letter) = LETTERS.get(letter) else { return read_like_framing(name) };
-    // Most fields end here: no known name with their first letter has their length.
-    if name.len() <= MAX_KNOWN_NAME && letter.lengths & (1 << name.len()) != 0 {
-        for (known_name, known) in KNOWN.get(letter.begin..letter.end).unwrap_or_default() {
-            if known_name.len() == name.len() {
-                match resemble(name, known_name) {
-                    Some(true) => return Ok(Some(*known)),
-                    Some(false) => return Err(*known),
-                    None => {}
-                }
-            }
-        }
+    let Initial { begin, end, .. } = initial(name);
+    let known = KNOWN.get(usize::from(begin)..usize::from(end)).unwrap_or_default();
+    let mut known = known.iter().filter(|known| known.name.len() == name.len());
+    let words = words(name);
+    if let Some(same) = known.clone().find(|known| is_same(words, known.words)) {
+        return Ok(Some(same.meaning));
     }
-    if matches!(first, b'c' | b'C' | b't' | b'T') { read_like_framing(name) } else { Ok(None) }
+    match known.find(|known| is_look_alike(name, known.name)) {
+        Some(similar) => Err(similar.meaning),
+        None => read_like_framing(name),
+    }
+}
+
+/// Whether a field of this name can say anything in a head: if not, [`know`] finds nothing but [`Known::HeadOnly`].
+///
+/// Most fields end here: no name that matters has their first letter and their length.
+#[inline(always)]
+pub(super) fn may_matter(name: &[u8]) -> bool {
+    initial(name).lengths & (1 << name.len().min(31)) != 0
+}
+
+#[inline(always)]
+fn initial(name: &[u8]) -> Initial {
+    let initial = name.first().and_then(|first| INITIALS.get(usize::from(*first)));
+    initial.copied().unwrap_or(Initial::NONE)
 }
 
 /// `Err` for a name whose letters and digits alone are those of a framing name, as `Transfer--Encoding`.
@@ -96,114 +104,155 @@ fn read_like_framing(name: &[u8]) -> Result<Option<Known>, Known> {
     }
 }
 
-/// The names that mean something, in lower case. INVARIANT: those with one first letter stand together.
-const KNOWN: &[(&[u8], Known)] = &[
-    (b"authorization", Known::HeadOnly),
-    (b"cache-control", Known::HeadOnly),
-    (b"connection", Known::Connection),
-    (b"content-encoding", Known::HeadOnly),
-    (b"content-length", Known::ContentLength),
-    (b"content-location", Known::HeadOnly),
-    (b"content-range", Known::HeadOnly),
-    (b"content-type", Known::HeadOnly),
-    (b"cookie", Known::HeadOnly),
-    (b"expect", Known::Expect),
-    (b"forwarded", Known::HeadOnly),
-    (b"host", Known::Host),
-    (b"if-match", Known::HeadOnly),
-    (b"if-modified-since", Known::HeadOnly),
-    (b"if-none-match", Known::HeadOnly),
-    (b"if-range", Known::HeadOnly),
-    (b"if-unmodified-since", Known::HeadOnly),
-    (b"keep-alive", Known::HeadOnly),
-    (b"location", Known::HeadOnly),
-    (b"max-forwards", Known::HeadOnly),
-    (b"proxy-authenticate", Known::HeadOnly),
-    (b"proxy-authorization", Known::HeadOnly),
-    (b"proxy-connection", Known::HeadOnly),
-    (b"range", Known::HeadOnly),
-    (b"set-cookie", Known::HeadOnly),
-    (b"te", Known::HeadOnly),
-    (b"trailer", Known::HeadOnly),
-    (b"transfer-encoding", Known::TransferEncoding),
-    (b"upgrade", Known::Upgrade),
-    (b"www-authenticate", Known::HeadOnly),
-    (b"x-forwarded-for", Known::HeadOnly),
-    (b"x-forwarded-host", Known::HeadOnly),
-    (b"x-forwarded-prefix", Known::Override),
-    (b"x-forwarded-proto", Known::HeadOnly),
-    (b"x-http-method", Known::Override),
-    (b"x-http-method-override", Known::Override),
-    (b"x-method-override", Known::Override),
-    (b"x-original-uri", Known::Override),
-    (b"x-original-url", Known::Override),
-    (b"x-override-url", Known::Override),
-    (b"x-real-ip", Known::HeadOnly),
-    (b"x-rewrite-url", Known::Override),
+/// A name that means something.
+struct KnownName {
+    /// In lower case.
+    name: &'static [u8],
+    words: [u64; 3],
+    meaning: Known,
+}
+
+const fn known(name: &'static str, meaning: Known) -> KnownName {
+    KnownName { name: name.as_bytes(), words: words(name.as_bytes()), meaning }
+}
+
+/// The names that mean something. INVARIANT: those with one first letter stand together.
+static KNOWN: [KnownName; 42] = [
+    known("authorization", Known::HeadOnly),
+    known("cache-control", Known::HeadOnly),
+    known("connection", Known::Connection),
+    known("content-encoding", Known::HeadOnly),
+    known("content-length", Known::ContentLength),
+    known("content-location", Known::HeadOnly),
+    known("content-range", Known::HeadOnly),
+    known("content-type", Known::HeadOnly),
+    known("cookie", Known::HeadOnly),
+    known("expect", Known::Expect),
+    known("forwarded", Known::HeadOnly),
+    known("host", Known::Host),
+    known("if-match", Known::HeadOnly),
+    known("if-modified-since", Known::HeadOnly),
+    known("if-none-match", Known::HeadOnly),
+    known("if-range", Known::HeadOnly),
+    known("if-unmodified-since", Known::HeadOnly),
+    known("keep-alive", Known::HeadOnly),
+    known("location", Known::HeadOnly),
+    known("max-forwards", Known::HeadOnly),
+    known("proxy-authenticate", Known::HeadOnly),
+    known("proxy-authorization", Known::HeadOnly),
+    known("proxy-connection", Known::HeadOnly),
+    known("range", Known::HeadOnly),
+    known("set-cookie", Known::HeadOnly),
+    known("te", Known::HeadOnly),
+    known("trailer", Known::HeadOnly),
+    known("transfer-encoding", Known::TransferEncoding),
+    known("upgrade", Known::Upgrade),
+    known("www-authenticate", Known::HeadOnly),
+    known("x-forwarded-for", Known::HeadOnly),
+    known("x-forwarded-host", Known::HeadOnly),
+    known("x-forwarded-prefix", Known::Override),
+    known("x-forwarded-proto", Known::HeadOnly),
+    known("x-http-method", Known::Override),
+    known("x-http-method-override", Known::Override),
+    known("x-method-override", Known::Override),
+    known("x-original-uri", Known::Override),
+    known("x-original-url", Known::Override),
+    known("x-override-url", Known::Override),
+    known("x-real-ip", Known::HeadOnly),
+    known("x-rewrite-url", Known::Override),
 ];
 
 /// The longest known name; longer trailer names need not be kept.
 pub(super) const MAX_KNOWN_NAME: usize = 22;
 
-/// The known names with one first letter.
+/// The names with one first byte.
 #[derive(Clone, Copy)]
-struct Letter {
-    begin: usize,
-    end: usize,
-    /// Bit n: one of them has length n.
+struct Initial {
+    /// Where the known ones begin and end in [`KNOWN`].
+    begin: u8,
+    end: u8,
+    /// Bit n: one of length n may matter in a head. Bit 31 is for all that are longer.
     lengths: u32,
 }
 
-const LETTERS: [Letter; 26] = {
-    let mut letters = [Letter { begin: 0, end: 0, lengths: 0 }; 26];
-    let mut index = 0;
-    while index < KNOWN.len() {
-        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-        let name = KNOWN[index].0;
-        assert!(name.len() <= MAX_KNOWN_NAME);
-        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-        let letter = &mut letters[(name[0] - b'a') as usize];
-        if letter.end == 0 {
-            letter.begin = index;
-        } else {
-            assert!(letter.end == index, "names with one first letter must stand together");
-        }
-        index += 1;
-        letter.end = index;
-        letter.lengths |= 1 << name.len();
-    }
-    letters
-};
-
-/// Whether both are the same name in any case. Both have the same length, and `known` is in lower case.
-fn is_same(name: &[u8], known: &[u8]) -> bool {
-    // What differs in this bit alone is a letter's other case; CR, of the same relation to `-`, stands in no name.
-    const CASE: u64 = u64::MAX / 0xff * 0x20;
-    let (words, tail) = name.as_chunks::<8>();
-    let (known_words, known_tail) = known.as_chunks::<8>();
-    let words = words.iter().zip(known_words);
-    let words = words.map(|(a, b)| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b));
-    let tail = tail.iter().zip(known_tail).map(|(a, b)| u64::from(a ^ b));
-    words.chain(tail).fold(0, |differing, here| differing | here) & !CASE == 0
+impl Initial {
+    const NONE: Self = Self { begin: 0, end: 0, lengths: 0 };
 }
 
-/// `Some(true)` for the same name in any case, `Some(false)` for a look-alike. Both have the same length.
-fn resemble(name: &[u8], known: &[u8]) -> Option<bool> {
-    if is_same(name, known) {
-        return Some(true);
-    }
-    let mut exact = true;
-    for (byte, expected) in name.iter().zip(known) {
-        if byte.to_ascii_lowercase() == *expected {
-            continue;
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time, where it is asserted"
+)]
+static INITIALS: [Initial; 256] = {
+    assert!(KNOWN.len() <= u8::MAX as usize);
+    let mut initials = [Initial::NONE; 256];
+    let mut first = 0;
+    while first < initials.len() {
+        let letter = (first as u8).to_ascii_lowercase();
+        let initial = &mut initials[first];
+        let mut index = 0;
+        while index < KNOWN.len() {
+            let KnownName { name, meaning, .. } = &KNOWN[index];
+            assert!(name.len() <= MAX_KNOWN_NAME);
+            if name[0] == letter {
+                if initial.end == 0 {
+                    initial.begin = index as u8;
+                } else {
+                    assert!(
+                        initial.end as usize == index,
+                        "names with one first letter must stand together"
+                    );
+                }
+                initial.end = index as u8 + 1;
+                if !matches!(meaning, Known::HeadOnly) {
+                    initial.lengths |= 1 << name.len();
+                }
+            }
+            index += 1;
         }
-        if *expected == b'-' && !byte.is_ascii_alphanumeric() {
-            exact = false;
-            continue;
+        // What reads like a framing name has at least its letters, and before them perhaps other bytes.
+        if matches!(letter, b'c' | b't') || !letter.is_ascii_alphanumeric() {
+            initial.lengths |= u32::MAX << b"contentlength".len();
         }
-        return None;
+        first += 1;
     }
-    Some(exact)
+    initials
+};
+
+/// The bytes of a name as numbers, up to 24 of them: other numbers for another name of the same length.
+const fn words(name: &[u8]) -> [u64; 3] {
+    if let (Some((first, after)), Some(last)) = (name.split_first_chunk(), name.last_chunk()) {
+        let middle = match after.first_chunk() {
+            Some(middle) => middle,
+            None => last,
+        };
+        return [
+            u64::from_le_bytes(*first),
+            u64::from_le_bytes(*middle),
+            u64::from_le_bytes(*last),
+        ];
+    }
+    let (mut word, mut rest) = (0, name);
+    while let [byte, after @ ..] = rest {
+        word = (word << 8) | *byte as u64;
+        rest = after;
+    }
+    [word, 0, 0]
+}
+
+/// Whether two names of one length are the same in any case, by their [`words`].
+fn is_same([a, b, c]: [u64; 3], [known_a, known_b, known_c]: [u64; 3]) -> bool {
+    // What differs in this bit alone is a letter's other case; CR, of the same relation to `-`, stands in no name.
+    const CASE: u64 = u64::MAX / 0xff * 0x20;
+    ((a ^ known_a) | (b ^ known_b) | (c ^ known_c)) & !CASE == 0
+}
+
+/// Whether `name`, of the same length, has other bytes where `known` has `-`, and is the same otherwise in any case.
+fn is_look_alike(name: &[u8], known: &[u8]) -> bool {
+    name.iter().zip(known).all(|(byte, expected)| {
+        byte.to_ascii_lowercase() == *expected || *expected == b'-' && !byte.is_ascii_alphanumeric()
+    })
 }
 
 /// What the fields of one head say about framing, so far.
@@ -226,14 +275,15 @@ pub(super) struct Connection {
 }
 
 impl<'a> Said<'a> {
-    /// Takes one field of a request.
+    /// Takes one field of a request; there is no need to bring those that no [`may_matter`].
+    // Few come here, and the loop over all of them needs the registers.
+    #[inline(never)]
     pub(super) fn take_of_request(
         &mut self,
         line: &FieldLine<'a>,
         strictness: &Strictness,
     ) -> Result<(), HttpRefusal> {
-        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
-        let known = match know(name) {
+        let known = match know(line.name()) {
             Ok(None) => return Ok(()),
             Ok(Some(known)) => known,
             Err(Known::HeadOnly) => return Ok(()),
@@ -243,23 +293,23 @@ impl<'a> Said<'a> {
         match known {
             Known::Host if self.host.is_some() => Err(HttpRefusal::HostRepeated),
             Known::Host => {
-                self.host = Some(host(value).ok_or(HttpRefusal::HostInvalid)?);
+                self.host = Some(host(line.value()).ok_or(HttpRefusal::HostInvalid)?);
                 Ok(())
             }
-            Known::ContentLength => self.take_length(value, one_space),
-            Known::TransferEncoding => self.take_encoding(value, one_space),
+            Known::ContentLength => self.take_length(line),
+            Known::TransferEncoding => self.take_encoding(line),
             Known::Connection => {
-                self.connection.take(value, Some(strictness.allow_connection_options))
+                self.connection.take(line.value(), Some(strictness.allow_connection_options))
             }
             // Two fields or a list are several protocols; the value of the one field is judged with the whole head.
             Known::Upgrade if self.upgrade.is_some() => Err(HttpRefusal::UpgradeUnsupported),
             Known::Upgrade => {
-                self.upgrade = Some(value);
+                self.upgrade = Some(line.value());
                 Ok(())
             }
             // RFC 9110 §10.1.1 knows one expectation; obfuscated ones desynchronise.
             Known::Expect
-                if self.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") =>
+                if self.expects_continue || !line.value().eq_ignore_ascii_case(b"100-continue") =>
             {
                 Err(HttpRefusal::ExpectUnsupported)
             }
@@ -273,16 +323,16 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Takes one field of a response; an error makes the response's framing ambiguous.
+    /// Takes one field of a response, as above; an error makes the response's framing ambiguous.
+    #[inline(never)]
     pub(super) fn take_of_response(&mut self, line: &FieldLine<'a>) -> Result<(), HttpRefusal> {
-        let FieldLine { field: Field { name, value }, one_space, .. } = *line;
-        match know(name) {
-            Ok(Some(Known::ContentLength)) => self.take_length(value, one_space),
-            Ok(Some(Known::TransferEncoding)) => self.take_encoding(value, one_space),
-            Ok(Some(Known::Connection)) => self.connection.take(value, None),
+        match know(line.name()) {
+            Ok(Some(Known::ContentLength)) => self.take_length(line),
+            Ok(Some(Known::TransferEncoding)) => self.take_encoding(line),
+            Ok(Some(Known::Connection)) => self.connection.take(line.value(), None),
             Ok(Some(Known::Upgrade)) if self.upgrade.is_some() => Err(HttpRefusal::SwitchUnasked),
             Ok(Some(Known::Upgrade)) => {
-                self.upgrade = Some(value);
+                self.upgrade = Some(line.value());
                 Ok(())
             }
             Err(Known::ContentLength | Known::TransferEncoding) => Err(HttpRefusal::LookAlikeName),
@@ -299,26 +349,26 @@ impl<'a> Said<'a> {
     }
 
     /// RFC 9112 §6.2. DEVIATION: equal repetitions and leading zeros, which the RFC lets pass, are refused.
-    fn take_length(&mut self, value: &[u8], one_space: bool) -> Result<(), HttpRefusal> {
+    fn take_length(&mut self, line: &FieldLine<'_>) -> Result<(), HttpRefusal> {
         if self.length.is_some() {
             return Err(HttpRefusal::LengthRepeated);
         }
-        if !one_space {
+        if !line.has_plain_space() {
             return Err(HttpRefusal::FramingSpace);
         }
-        self.length = Some(length(value).ok_or(HttpRefusal::LengthInvalid)?);
+        self.length = Some(length(line.value()).ok_or(HttpRefusal::LengthInvalid)?);
         Ok(())
     }
 
     /// RFC 9112 §6.1. DEVIATION: `chunked` in lower case only; some servers compare bytes and then see no coding.
-    fn take_encoding(&mut self, value: &[u8], one_space: bool) -> Result<(), HttpRefusal> {
+    fn take_encoding(&mut self, line: &FieldLine<'_>) -> Result<(), HttpRefusal> {
         if self.chunked {
             return Err(HttpRefusal::EncodingRepeated);
         }
-        if !one_space {
+        if !line.has_plain_space() {
             return Err(HttpRefusal::FramingSpace);
         }
-        if value != b"chunked" {
+        if line.value() != b"chunked" {
             return Err(HttpRefusal::EncodingUnsupported);
         }
         self.chunked = true;
@@ -390,8 +440,9 @@ fn host(value: &[u8]) -> Option<&str> {
             after.strip_prefix(b"]")?
         }
         _ => {
-            let end = value.iter().take_while(|byte| is_name_byte(**byte)).count();
-            value.get(end..).filter(|_| (1..=MAX_NAME).contains(&end))?
+            let port = after_run(value, is_name_byte);
+            let name_len = value.len().checked_sub(port.len())?;
+            (1..=MAX_NAME).contains(&name_len).then_some(port)?
         }
     };
     if !port.is_empty() && !is_port(port) {
@@ -434,13 +485,13 @@ fn is_port(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        Connection, Field, FieldLine, Fields, HttpRefusal as R, KNOWN, Known, Said, Strictness,
-        host, know, length,
+        Connection, FieldLine, Fields, HttpRefusal as R, KNOWN, Known, KnownName, Said, Strictness,
+        field_line, host, is_tchar, know, length, may_matter,
     };
 
-    fn line<'a>(name: &'a str, value: &'a str) -> FieldLine<'a> {
-        let field = Field { name: name.as_bytes(), value: value.as_bytes() };
-        FieldLine { field, one_space: true, line_len: 0 }
+    fn line(name: &str, value: &str) -> FieldLine<'static> {
+        let line = format!("{name}: {value}\r\n").leak();
+        field_line(line.as_bytes()).unwrap().0
     }
 
     fn take(name: &str, value: &str, strictness: &Strictness) -> Result<(), R> {
@@ -457,7 +508,7 @@ mod tests {
 
     #[test]
     fn every_known_name_is_known_in_any_case_and_by_its_look_alikes() {
-        for (name, known) in KNOWN {
+        for KnownName { name, meaning: known, .. } in &KNOWN {
             assert_eq!(know(name), Ok(Some(*known)));
             assert_eq!(know(&name.to_ascii_uppercase()), Ok(Some(*known)));
             for byte in *b"_.!~*+'" {
@@ -678,17 +729,44 @@ mod tests {
         ] {
             assert_eq!(said(fields).err(), Some(refusal), "{fields:?}");
         }
-        for (name, value) in [("content-length", "5"), ("transfer-encoding", "chunked")] {
-            let spaced = FieldLine { one_space: false, ..line(name, value) };
-            let taken = Said::default().take_of_request(&spaced, &Strictness::STRICT);
-            assert_eq!(taken, Err(R::FramingSpace));
+        for (name, value) in [("content-length", " 5"), ("transfer-encoding", "chunked\t")] {
+            assert_eq!(take(name, value, &Strictness::STRICT), Err(R::FramingSpace));
         }
+    }
+
+    #[test]
+    fn what_does_not_matter_is_nothing_that_is_known_but_for_trailers() {
+        let harmless = [Ok(None), Ok(Some(Known::HeadOnly)), Err(Known::HeadOnly)];
+        let mut passed = 0;
+        let mut check = |name: &[u8]| {
+            let matters = may_matter(name);
+            passed += usize::from(!matters);
+            assert!(matters || harmless.contains(&know(name)), "{name:?}");
+        };
+        let tchars: Vec<u8> = (0..=u8::MAX).filter(|byte| is_tchar(*byte)).collect();
+        for KnownName { name, .. } in &KNOWN {
+            for place in 0..=name.len() {
+                let (before, after) = name.split_at(place);
+                for byte in &tchars {
+                    for count in [1, 2, 20] {
+                        let more = [before, &[*byte].repeat(count), after].concat();
+                        check(&more);
+                        check(&more.to_ascii_uppercase());
+                    }
+                    let other = [before, &[*byte], after.get(1..).unwrap_or_default()].concat();
+                    check(&other);
+                    check(&[&other[..place], after.get(1..).unwrap_or_default()].concat());
+                }
+            }
+        }
+        check(b"");
+        assert!(passed > 0 && !may_matter(b"accept") && !may_matter(b"Cookie"));
     }
 
     #[test]
     fn known_letters_cover_every_meaning() {
         for known in [Known::Host, Known::Expect, Known::Override, Known::HeadOnly] {
-            assert!(KNOWN.iter().any(|(_, it)| *it == known));
+            assert!(KNOWN.iter().any(|it| it.meaning == known));
         }
     }
 

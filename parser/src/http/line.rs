@@ -2,14 +2,11 @@
 //!
 //! Bytes that begin a line arrive; its parts and the bytes after its CRLF leave, or `None` where anything is unusual: the
 //! [`HeadScanner`](super::HeadScanner) then gives the reason. This is the short cut for whole heads, so it is written for
-//! speed: eight bytes of a value at a time.
+//! speed: sixteen bytes of a value at a time.
 //!
 //! INVARIANT: what is taken apart here, the scanner finds well formed; every byte belongs to exactly one part.
 
-use super::{
-    Field,
-    scanner::{MAX_METHOD, is_method_byte, is_tchar},
-};
+use super::scanner::{MAX_METHOD, is_method_byte, is_tchar};
 
 /// The protocol version of a message; all others are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,31 +20,58 @@ pub enum Version {
 /// A field line in parts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldLine<'a> {
-    pub(super) field: Field<'a>,
-    /// Whether at most one SP, and nothing else, stood around the value.
-    pub(super) one_space: bool,
+    /// With its CRLF.
+    line: &'a [u8],
+    /// The colon is after so many bytes.
+    name_len: usize,
+}
+
+impl<'a> FieldLine<'a> {
     /// Bytes of the line with its CRLF.
-    pub(super) line_len: usize,
+    pub(super) const fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// The name as sent.
+    pub(super) fn name(&self) -> &'a [u8] {
+        self.line.get(..self.name_len).unwrap_or_default()
+    }
+
+    /// The value without the white space around it.
+    pub(super) fn value(&self) -> &'a [u8] {
+        trim(self.after_colon())
+    }
+
+    /// Whether at most one SP, and nothing else, stands around the value.
+    pub(super) fn has_plain_space(&self) -> bool {
+        let raw = self.after_colon();
+        !matches!(raw.strip_prefix(b" ").unwrap_or(raw), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+    }
+
+    fn after_colon(&self) -> &'a [u8] {
+        let after_name = self.line.get(self.name_len..).unwrap_or_default();
+        after_name.strip_prefix(b":").and_then(|it| it.strip_suffix(b"\r\n")).unwrap_or_default()
+    }
 }
 
 /// Takes the request line apart; the target is only found, not judged.
 pub(super) fn request_line(bytes: &[u8]) -> Option<(&str, &str, Version, &[u8])> {
-    let method_len = bytes.iter().take_while(|byte| is_method_byte(**byte)).count();
-    let (method, rest) = bytes.split_at_checked(method_len)?;
     // The line ends with the first control, and its last space is before the version.
-    let rest = rest.strip_prefix(b" ")?;
-    let (line, rest) = rest.split_at_checked(graphic_or_space(rest))?;
-    let rest = rest.strip_prefix(b"\r\n")?;
-    let (target, version) = match line.split_last_chunk()? {
-        (target, b" HTTP/1.1") => (target, Version::Http11),
-        (target, b" HTTP/1.0") => (target, Version::Http10),
-        _ => return None,
+    let end = after_graphic(bytes);
+    let line = bytes.get(..bytes.len().checked_sub(end.len())?)?;
+    let rest = end.strip_prefix(b"\r\n")?;
+    let (parts, version) = match line.strip_suffix(b" HTTP/1.1") {
+        Some(parts) => (parts, Version::Http11),
+        None => (line.strip_suffix(b" HTTP/1.0")?, Version::Http10),
     };
+    let parts = core::str::from_utf8(parts).ok()?;
+    let method_len = parts.bytes().position(|byte| !is_method_byte(byte))?;
+    let (method, target) = parts.split_at_checked(method_len)?;
+    let target = target.strip_prefix(' ')?;
     let good = method.len() <= MAX_METHOD
-        && method.first().is_some_and(u8::is_ascii_uppercase)
-        && method != b"CONNECT";
-    let method = core::str::from_utf8(method).ok().filter(|_| good)?;
-    Some((method, core::str::from_utf8(target).ok()?, version, rest))
+        && method.as_bytes().first().is_some_and(u8::is_ascii_uppercase)
+        && method != "CONNECT";
+    good.then_some((method, target, version, rest))
 }
 
 /// Takes the status line apart.
@@ -62,57 +86,97 @@ pub(super) fn status_line(bytes: &[u8]) -> Option<(u16, Version, &[u8])> {
         let digit = byte.is_ascii_digit().then_some(byte & 0x0f)?;
         sum.checked_mul(10)?.checked_add(u16::from(digit))
     })?;
-    let (reason, rest) = split_value(rest)?;
-    matches!(reason, [] | [b' ', ..]).then_some((status, version, rest))
+    matches!(rest, [b' ' | b'\r', ..]).then_some((status, version, after_value(rest)?))
 }
 
 /// Takes a field line apart.
-// Returned through memory, the parts cost more than the search for them.
 #[inline(always)]
 pub(super) fn field_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
-    let name_len = bytes.iter().take_while(|byte| is_name_byte(**byte)).count();
-    let (name, after_name) = bytes.split_at_checked(name_len).filter(|_| name_len > 0)?;
-    let (raw, rest) = split_value(after_name.strip_prefix(b":")?)?;
-    let value = trim(raw);
-    let around = raw.len().saturating_sub(value.len());
-    let one_space = around == 0 || (around == 1 && raw.first() == Some(&b' '));
-    let line_len = bytes.len().saturating_sub(rest.len());
-    Some((FieldLine { field: Field { name, value }, one_space, line_len }, rest))
+    let (name_len, rest) = split_field_line(bytes)?;
+    let line = bytes.get(..bytes.len().checked_sub(rest.len())?)?;
+    Some((FieldLine { line, name_len }, rest))
 }
 
-/// What stands before the CRLF, if all of it may stand in a value, and what after it.
-fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The length of the name, and what follows the line.
+// Inlined into a loop over lines, it would have no registers for its constants.
+#[inline(never)]
+fn split_field_line(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let after_name = after_run(bytes, is_name_byte);
+    let name_len = bytes.len().checked_sub(after_name.len()).filter(|name_len| *name_len > 0)?;
+    Some((name_len, after_value(after_name.strip_prefix(b":")?)?))
+}
+
+/// What begins with the first byte that does not obey `rule`.
+// The eight are no loop any more when it is compiled.
+#[inline(always)]
+pub(super) fn after_run(bytes: &[u8], rule: impl Fn(u8) -> bool) -> &[u8] {
     let mut rest = bytes;
-    let end = loop {
-        let end = rest.get(graphic_or_space(rest)..)?;
-        match end.split_first()? {
-            (b'\t', after_tab) => rest = after_tab,
-            _ => break end,
+    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
+        if let Some(end) = eight.iter().position(|byte| !rule(*byte)) {
+            return rest.get(end..).unwrap_or_default();
         }
-    };
-    let value_len = bytes.len().checked_sub(end.len())?;
-    Some((bytes.get(..value_len)?, end.strip_prefix(b"\r\n")?))
+        rest = after;
+    }
+    while let [byte, after @ ..] = rest {
+        if !rule(*byte) {
+            break;
+        }
+        rest = after;
+    }
+    rest
 }
 
-/// How many bytes there are before the first control.
-#[inline]
-pub(super) fn graphic_or_space(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let controls = controls(u64::from_le_bytes(*word));
-        if controls != 0 {
-            // At most the length of `bytes`.
-            return (index << 3) | (controls.trailing_zeros() >> 3) as usize;
+/// What follows a value and its CRLF, if all before it may stand in a value.
+#[inline(always)]
+fn after_value(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes;
+    loop {
+        match after_graphic(rest) {
+            [b'\t', after_tab @ ..] => rest = after_tab,
+            [b'\r', b'\n', after_line @ ..] => return Some(after_line),
+            _ => return None,
         }
     }
-    let tail_len = tail.iter().take_while(|byte| !byte.is_ascii_control()).count();
-    bytes.len().saturating_sub(tail.len()).saturating_add(tail_len)
+}
+
+/// What begins with the first control.
+#[inline(always)]
+pub(super) fn after_graphic(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        if has_unusual(block) {
+            break;
+        }
+        rest = after;
+    }
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let controls = controls(u64::from_le_bytes(*word));
+        if controls != 0 {
+            return rest.get((controls.trailing_zeros() >> 3) as usize..).unwrap_or_default();
+        }
+        rest = after;
+    }
+    while let [byte, after @ ..] = rest {
+        if byte.is_ascii_control() {
+            break;
+        }
+        rest = after;
+    }
+    rest
+}
+
+/// So many bytes of a value are looked at together: a vector register of every 64-bit processor.
+const BLOCK: usize = 16;
+
+/// Whether a control or a byte above 0x7F is among them. Without a way out of the loop, few instructions see all of them.
+#[inline(always)]
+fn has_unusual(block: &[u8; BLOCK]) -> bool {
+    // Of the signed numbers one above them, those of the controls are 1 to 0x20 and -0x80, those above 0x7F the others below 1.
+    block.iter().fold(false, |found, byte| found | (byte.wrapping_add(1).cast_signed() <= 0x20))
 }
 
 /// The high bit of the first control among eight bytes, the lowest byte being the first; bits above it are arbitrary.
 const fn controls(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = ONES * 0x80;
     // A byte below 0x20 borrows into its high bit, which it does not have itself; 0x7F is zero after the XOR. Only a
     // byte that is found lets the next ones borrow.
     let below_space = word.wrapping_sub(ONES * 0x20) & !word;
@@ -120,6 +184,9 @@ const fn controls(word: u64) -> u64 {
     let is_delete = delete.wrapping_sub(ONES) & !delete;
     (below_space | is_delete) & HIGH
 }
+
+const ONES: u64 = u64::MAX / 0xff;
+const HIGH: u64 = ONES * 0x80;
 
 /// RFC 9110 §5.6.3 OWS around a value.
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
@@ -130,7 +197,7 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// [`is_tchar`] by table.
-fn is_name_byte(byte: u8) -> bool {
+pub(super) fn is_name_byte(byte: u8) -> bool {
     const TABLE: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0_u8;
@@ -148,7 +215,10 @@ fn is_name_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{field_line, graphic_or_space, is_name_byte, is_tchar, split_value};
+    use super::{
+        BLOCK, after_graphic, after_run, after_value, field_line, has_unusual, is_name_byte,
+        is_tchar,
+    };
 
     #[test]
     fn the_table_of_name_bytes_is_the_rule() {
@@ -158,14 +228,37 @@ mod tests {
     }
 
     #[test]
-    fn the_first_control_is_found_at_every_place() {
+    fn a_run_ends_in_every_place() {
+        for length in 0..30 {
+            for after in [&b""[..], b":", b": aaaaaaaaaaaaaaaaaa", b"\0a"] {
+                let bytes = [&b"a".repeat(length)[..], after].concat();
+                assert_eq!(after_run(&bytes, is_name_byte), after);
+            }
+        }
+    }
+
+    #[test]
+    fn every_unusual_byte_is_found_in_every_place_of_a_block() {
+        for byte in 0..=u8::MAX {
+            for place in 0..BLOCK {
+                for filling in [b' ', b'a', b'~'] {
+                    let mut block = [filling; BLOCK];
+                    block[place] = byte;
+                    assert_eq!(has_unusual(&block), !matches!(byte, 0x20..=0x7e), "{byte:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_control_is_found_in_every_place() {
         for byte in (0..=u8::MAX).filter(u8::is_ascii_control) {
-            for length in 0..20 {
+            for length in 0..3 * BLOCK {
                 for filling in [b' ', b'a', b'~', 0x80, 0xff] {
                     let mut bytes = vec![filling; length];
-                    assert_eq!(graphic_or_space(&bytes), length);
+                    assert!(after_graphic(&bytes).is_empty());
                     bytes.extend([byte, filling, 0x1f, 0x20, 0x7f, 0x80, 0x00, b'a', b'\r']);
-                    assert_eq!(graphic_or_space(&bytes), length, "{byte:#x} {filling:#x}");
+                    assert_eq!(after_graphic(&bytes), &bytes[length..], "{byte:#x} {filling:#x}");
                 }
             }
         }
@@ -176,17 +269,17 @@ mod tests {
         for length in 0..40 {
             let value = b"a\tb \xff".repeat(8)[..length].to_vec();
             let line = [&value, &b"\r\nX"[..]].concat();
-            assert_eq!(split_value(&line), Some((&value[..], &b"X"[..])));
-            assert_eq!(split_value(&value), None);
+            assert_eq!(after_value(&line), Some(&b"X"[..]));
+            assert_eq!(after_value(&value), None);
             for end in [&b"\n"[..], b"\r", b"\rX", b"\0\r\n", b"\x7f\r\n", b"\r\r\n"] {
-                assert_eq!(split_value(&[&value, end].concat()), None);
+                assert_eq!(after_value(&[&value, end].concat()), None);
             }
         }
     }
 
     #[test]
     fn space_around_a_value_is_noticed() {
-        for (line, value, one_space) in [
+        for (line, value, plain) in [
             (&b"A:\r\n"[..], &b""[..], true),
             (b"A: \r\n", b"", true),
             (b"A:b\r\n", b"b", true),
@@ -197,8 +290,9 @@ mod tests {
             (b"A: b\t\r\n", b"b", false),
         ] {
             let (found, rest) = field_line(line).unwrap();
-            assert_eq!((found.field.value, found.one_space), (value, one_space), "{line:?}");
-            assert_eq!((found.line_len, rest), (line.len(), &b""[..]));
+            assert_eq!(found.name(), b"A");
+            assert_eq!((found.value(), found.has_plain_space()), (value, plain), "{line:?}");
+            assert_eq!((found.len(), rest), (line.len(), &b""[..]));
         }
     }
 }

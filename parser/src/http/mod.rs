@@ -14,7 +14,7 @@
 //! 1. the *shape* ([`HeadScanner`]): bytes, line ends, limits, in stream order, refused at the first wrong byte;
 //! 2. the *meaning* ([`read_request`], [`read_response`]): fields in order, then what they say together.
 //!
-//! A whole head takes a short cut through the first stage, eight bytes at a time; every byte must be accounted for.
+//! A whole head takes a short cut through the first stage, many bytes at a time; every byte must be accounted for.
 //! Where the short cut hesitates, the scanner says why. Both must agree that a head is well formed.
 //!
 //! What is stricter than the RFCs, and why, is said at each rule with `DEVIATION:`.
@@ -36,8 +36,8 @@ pub use self::{
     framing::{BodyFraming, ResponseFraming},
     line::Version,
     refusal::HttpRefusal,
-    request::{RequestHead, Upgrade, read_request, read_request_as},
-    response::{ResponseHead, ResponseTo, read_response},
+    request::{RequestHead, Upgrade, read_request, read_request_on},
+    response::{ResponseHead, ResponseTo, read_response, read_response_on},
     scanner::HeadScanner,
     settings::{Limits, Strictness},
 };

@@ -9,7 +9,7 @@
 use super::{
     BodyFraming, Field, Fields, HeadScanner, HttpRefusal, Limits, Progress, ResponseTo, Strictness,
     Version,
-    fields::Said,
+    fields::{Said, may_matter},
     line::{field_line, request_line},
     target,
 };
@@ -82,24 +82,30 @@ pub fn read_request<'a>(
     bytes: &'a [u8],
     limits: &Limits,
 ) -> Result<Progress<RequestHead<'a>>, HttpRefusal> {
-    read_request_as(bytes, limits, &Strictness::STRICT)
+    read_request_on(&mut HeadScanner::request(), bytes, limits, &Strictness::STRICT)
 }
 
-/// Reads a request at the beginning of `bytes`, with single rules widened.
+/// Reads a request at the beginning of `bytes`, with single rules widened; the next call for the same request has more bytes
+/// and the same `scanner`, which was [`HeadScanner::request`] at the first.
 ///
-/// `Incomplete` costs a look at all of `bytes`; across many segments use a [`HeadScanner`] and read when it is done.
+/// A head that comes whole is not scanned. One that does not is read when the scanner has seen its end, and no byte is scanned
+/// twice.
 ///
 /// # Errors
 /// As [`read_request`].
-pub fn read_request_as<'a>(
+pub fn read_request_on<'a>(
+    scanner: &mut HeadScanner,
     bytes: &'a [u8],
     limits: &Limits,
     strictness: &Strictness,
 ) -> Result<Progress<RequestHead<'a>>, HttpRefusal> {
+    if scanner.scanned() > 0 && scanner.advance_to_end(bytes, limits)? == Progress::Incomplete {
+        return Ok(Progress::Incomplete);
+    }
     match read_whole(bytes, limits, strictness) {
         Some(Ok(head)) => Ok(Progress::Complete(head)),
-        Some(Err(refusal)) => HeadScanner::request().explain(bytes, limits, refusal),
-        None => HeadScanner::request().explain(bytes, limits, HttpRefusal::ReadersDisagree),
+        Some(Err(refusal)) => scanner.explain(bytes, limits, refusal),
+        None => scanner.explain(bytes, limits, HttpRefusal::ReadersDisagree),
     }
 }
 
@@ -124,17 +130,17 @@ fn read_whole<'a>(
             break after_head;
         }
         let (line, after_line) = field_line(rest)?;
-        count = count.checked_add(1)?;
-        if count > limits.fields || line.line_len > limits.line_bytes {
+        count = count.saturating_add(1);
+        if line.len() > limits.line_bytes {
             return None;
         }
-        if refusal.is_none() {
+        if refusal.is_none() && may_matter(line.name()) {
             refusal = said.take_of_request(&line, strictness).err();
         }
         rest = after_line;
     };
     let head_len = bytes.len().checked_sub(after_head.len())?;
-    if head_len > limits.head_bytes {
+    if head_len > limits.head_bytes || count > limits.fields {
         return None;
     }
     Some(match refusal {
@@ -147,6 +153,8 @@ fn read_whole<'a>(
 }
 
 /// What the parts say together.
+// Its ten arguments need not go through memory.
+#[inline(always)]
 fn judge<'a>(
     method: &'a str,
     target: &'a str,
@@ -228,8 +236,8 @@ fn judge_upgrade(
 #[cfg(test)]
 mod tests {
     use super::{
-        BodyFraming, HttpRefusal as R, Limits, Progress, RequestHead, ResponseTo, Strictness,
-        Upgrade, Version, read_request, read_request_as,
+        BodyFraming, HeadScanner, HttpRefusal as R, Limits, Progress, RequestHead, ResponseTo,
+        Strictness, Upgrade, Version, read_request, read_request_on,
     };
 
     fn request(bytes: &str) -> Result<RequestHead<'_>, R> {
@@ -374,7 +382,9 @@ mod tests {
         let open = Strictness { ignore_h2c_upgrade: true, ..Strictness::STRICT };
         let strict = read_request(bytes, &Limits::default());
         assert_eq!(strict.err(), Some(R::UpgradeUnsupported));
-        let Ok(Progress::Complete(head)) = read_request_as(bytes, &Limits::default(), &open) else {
+        let Ok(Progress::Complete(head)) =
+            read_request_on(&mut HeadScanner::request(), bytes, &Limits::default(), &open)
+        else {
             panic!("refused")
         };
         assert_eq!((head.upgrade, head.answered_as()), (None, ResponseTo::Other));

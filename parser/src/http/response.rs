@@ -6,7 +6,7 @@
 
 use super::{
     Fields, HeadScanner, HttpRefusal, Limits, Progress, ResponseFraming, Version,
-    fields::Said,
+    fields::{Said, may_matter},
     line::{field_line, status_line},
 };
 
@@ -65,10 +65,27 @@ pub fn read_response<'a>(
     to: ResponseTo,
     limits: &Limits,
 ) -> Result<Progress<ResponseHead<'a>>, HttpRefusal> {
+    read_response_on(&mut HeadScanner::response(), bytes, to, limits)
+}
+
+/// Reads a response at the beginning of `bytes`; the next call for the same response has more bytes and the same `scanner`,
+/// which was [`HeadScanner::response`] at the first. Otherwise as [`read_response`].
+///
+/// # Errors
+/// As [`read_response`].
+pub fn read_response_on<'a>(
+    scanner: &mut HeadScanner,
+    bytes: &'a [u8],
+    to: ResponseTo,
+    limits: &Limits,
+) -> Result<Progress<ResponseHead<'a>>, HttpRefusal> {
+    if scanner.scanned() > 0 && scanner.advance_to_end(bytes, limits)? == Progress::Incomplete {
+        return Ok(Progress::Incomplete);
+    }
     match read_whole(bytes, to, limits) {
         Some(Ok(head)) => Ok(Progress::Complete(head)),
-        Some(Err(refusal)) => HeadScanner::response().explain(bytes, limits, refusal),
-        None => HeadScanner::response().explain(bytes, limits, HttpRefusal::ReadersDisagree),
+        Some(Err(refusal)) => scanner.explain(bytes, limits, refusal),
+        None => scanner.explain(bytes, limits, HttpRefusal::ReadersDisagree),
     }
 }
 
@@ -91,15 +108,17 @@ fn read_whole<'a>(
             break after_head;
         }
         let (line, after_line) = field_line(rest)?;
-        count = count.checked_add(1)?;
-        if count > limits.fields || line.line_len > limits.line_bytes {
+        count = count.saturating_add(1);
+        if line.len() > limits.line_bytes {
             return None;
         }
-        ambiguous = ambiguous.or(said.take_of_response(&line).err());
+        if ambiguous.is_none() && may_matter(line.name()) {
+            ambiguous = said.take_of_response(&line).err();
+        }
         rest = after_line;
     };
     let head_len = bytes.len().checked_sub(after_head.len())?;
-    if head_len > limits.head_bytes {
+    if head_len > limits.head_bytes || count > limits.fields {
         return None;
     }
     if !(100..=599).contains(&status) {

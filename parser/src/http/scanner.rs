@@ -5,7 +5,10 @@
 //!
 //! INVARIANT: the state depends only on the bytes so far, not on how they were cut; a refusal is final.
 
-use super::{HttpRefusal, Limits, Progress, line::graphic_or_space};
+use super::{
+    HttpRefusal, Limits, Progress,
+    line::{after_graphic, after_run, is_name_byte},
+};
 
 /// A longer method than any registered one (`UPDATEREDIRECTREF` has 17).
 pub(super) const MAX_METHOD: usize = 32;
@@ -13,7 +16,8 @@ pub(super) const MAX_METHOD: usize = 32;
 /// Finds the end of a head across segments, and refuses what cannot be one as soon as that is certain.
 ///
 /// Give it every byte of the head once, in order. When it says `Complete(n)`, the first `n` bytes of the stream are the
-/// head, to be read by [`read_request`](super::read_request) or [`read_response`](super::read_response).
+/// head, to be read by [`read_request`](super::read_request) or [`read_response`](super::read_response). Where the bytes of
+/// a head are kept, [`read_request_on`](super::read_request_on) and [`read_response_on`](super::read_response_on) do both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadScanner {
     state: State,
@@ -106,37 +110,50 @@ impl HeadScanner {
                     return Err(refusal);
                 }
             }
-            rest = self.skip_value(after, limits);
+            rest = self.skip(after, limits);
         }
         Ok(Progress::Incomplete)
     }
 
-    /// Within a value, passes over the bytes that leave everything as it is; the rest is left.
-    fn skip_value<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> &'a [u8] {
-        if self.state != State::FieldValue {
-            return bytes;
-        }
+    /// Passes over the bytes that leave everything as it is but the counts; the rest is left.
+    fn skip<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> &'a [u8] {
+        let after = match self.state {
+            State::Target => after_run(bytes, |byte| byte.is_ascii_graphic()),
+            State::FieldName => after_run(bytes, is_name_byte),
+            State::FieldValue => after_graphic(bytes),
+            _ => return bytes,
+        };
         // The byte that reaches a limit is for `step`.
         let head_room = limits.head_bytes.saturating_sub(self.scanned).saturating_sub(1);
         let line_room = limits.line_bytes.saturating_sub(self.line).saturating_sub(1);
-        let run = graphic_or_space(bytes).min(head_room).min(line_room);
+        let run = bytes.len().saturating_sub(after.len()).min(head_room).min(line_room);
         self.scanned = self.scanned.saturating_add(run);
         self.line = self.line.saturating_add(run);
         bytes.get(run..).unwrap_or_default()
     }
 
-    /// Why the short cut did not come to a head: what is wrong in shape, or else `refusal`.
+    /// Goes on with `bytes`, of which it has seen the beginning, when the short cut did not come to a head: what is wrong in
+    /// shape, or else `refusal`.
     #[cold]
     pub(super) fn explain<T>(
-        mut self,
+        &mut self,
         bytes: &[u8],
         limits: &Limits,
         refusal: HttpRefusal,
     ) -> Result<Progress<T>, HttpRefusal> {
-        match self.advance(bytes, limits)? {
+        match self.advance_to_end(bytes, limits)? {
             Progress::Incomplete => Ok(Progress::Incomplete),
             Progress::Complete(_) => Err(refusal),
         }
+    }
+
+    /// [`HeadScanner::advance`] by those of `bytes`, the stream from the head's first byte on, that it has not seen.
+    pub(super) fn advance_to_end(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Progress<usize>, HttpRefusal> {
+        self.advance(bytes.get(self.scanned..).unwrap_or_default(), limits)
     }
 
     /// One byte: the limits count it, the grammar judges it.

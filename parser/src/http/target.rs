@@ -7,7 +7,7 @@
 //! The path is everything before the first `?`. In the query, which no server walks as a path, all RFC 3986 bytes and
 //! `[ ]` pass (DEVIATION: browsers leave brackets raw), and all escapes but those of controls and malformed ones.
 
-use super::{HttpRefusal, Strictness};
+use super::{HttpRefusal, Strictness, line::after_run};
 
 /// What policy matches: path and query, from the origin-form view of `target`.
 ///
@@ -155,8 +155,7 @@ fn judge_path<'a>(
         }
         segment = match class(*byte) {
             Class::Plain => {
-                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
-                after = after.get(run..).unwrap_or_default();
+                after = after_run(after, |byte| class(byte) == Class::Plain);
                 segment.after_plain()
             }
             Class::Dot => segment.after_dot(),
@@ -232,8 +231,7 @@ fn judge_query(query: &[u8], strictness: &Strictness) -> Result<(), HttpRefusal>
     while let Some((byte, mut after)) = rest.split_first() {
         match (class(*byte), byte) {
             (Class::Plain, _) => {
-                let run = after.iter().take_while(|byte| class(**byte) == Class::Plain).count();
-                after = after.get(run..).unwrap_or_default();
+                after = after_run(after, |byte| class(byte) == Class::Plain);
             }
             (Class::Slash | Class::Dot | Class::Semicolon | Class::Question, _)
             | (Class::Other, b'[' | b']') => {}

@@ -1,6 +1,9 @@
 //! The result is a function of the byte stream, never of its cuts (invariant of the module, evasion row T1).
 
-use parser::http::{Limits, Progress, ResponseTo, read_request, read_response};
+use parser::http::{
+    HeadScanner, Limits, Progress, ResponseTo, Strictness, read_request, read_request_on,
+    read_response, read_response_on,
+};
 use proptest::prelude::*;
 
 use crate::{
@@ -64,6 +67,49 @@ fn a_prefix_is_incomplete_or_refused_as_the_whole_is() {
             }
         }
     }
+}
+
+#[test]
+fn a_head_that_grows_is_read_on_as_the_whole_is() {
+    let limits = Limits::default();
+    for bytes in corpus() {
+        let whole = read_request(bytes, &limits).map(|progress| match progress {
+            Progress::Complete(head) => Some((head.head_len, head.framing)),
+            Progress::Incomplete => None,
+        });
+        for step in [1, 2, 3, 7, 16, 61, bytes.len().max(1)] {
+            let mut scanner = HeadScanner::request();
+            let mut grown = Ok(None);
+            for end in (0..bytes.len()).step_by(step).chain([bytes.len()]) {
+                let strict = Strictness::STRICT;
+                match read_request_on(&mut scanner, &bytes[..end], &limits, &strict) {
+                    Ok(Progress::Incomplete) => assert_eq!(scanner.scanned(), end),
+                    Ok(Progress::Complete(head)) => grown = Ok(Some((head.head_len, head.framing))),
+                    Err(refusal) => grown = Err(refusal),
+                }
+                if grown != Ok(None) {
+                    break;
+                }
+            }
+            assert_eq!(grown, whole, "{step}");
+        }
+    }
+}
+
+#[test]
+fn a_response_that_grows_is_read_on_as_the_whole_is() {
+    let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: a\r\n\r\nhello";
+    let (to, limits) = (ResponseTo::Other, Limits::RESPONSES);
+    let mut scanner = HeadScanner::response();
+    for end in 0..bytes.len() - 5 {
+        let read = read_response_on(&mut scanner, &bytes[..end], to, &limits);
+        assert!(matches!(read, Ok(Progress::Incomplete)));
+        assert_eq!(scanner.scanned(), end);
+    }
+    let read = read_response_on(&mut scanner, bytes, to, &limits);
+    let whole = read_response(bytes, to, &limits);
+    assert_eq!(format!("{read:?}"), format!("{whole:?}"));
+    assert!(matches!(whole, Ok(Progress::Complete(_))));
 }
 
 #[test]
