@@ -1,9 +1,10 @@
 //! The HTTP rules of a port: one automaton over all of them, run once a request.
 //!
 //! Arrives: the distinct HTTP rules of a port. Leaves: which of them a request meets. Method, path and host are matched in
-//! one pass as `method NUL path NUL host`: each rule is one pattern of that shape, so that a pattern of the automaton *is* a
-//! rule and the request's peer only masks the result. No field of a request holds a NUL (one that does matches nothing), so
-//! no pattern can reach across the fields.
+//! one pass as `method NUL path NUL host NUL`: each rule is one pattern of that shape, so that a pattern of the automaton
+//! *is* a rule and the request's peer only masks the result. No field of a request holds a NUL (one that does matches
+//! nothing), so no pattern can reach across the fields. The last NUL keeps the states within a field ordinary: none of them
+//! is a match.
 //!
 //! The automaton is a DFA built while it is used (`regex_automata::hybrid`), in memory that the caller owns
 //! ([`HttpScratch`], one a worker): no lock, no allocation once the states of the traffic are known, a fixed bound, and a
@@ -122,34 +123,69 @@ impl HttpRules {
     }
 }
 
-/// The state after `method NUL path NUL host`; `None` if nothing can match.
+/// The state after all fields; `None` if nothing can match.
+#[inline]
 fn end(dfa: &DFA, cache: &mut Cache, request: &HttpRequest<'_>) -> Option<LazyStateID> {
     let start = start::Config::new().anchored(Anchored::Yes);
     let mut state = dfa.start_state(cache, &start).ok()?;
-    state = through(dfa, cache, state, request.method)?;
-    state = step(dfa, cache, state, 0)?;
-    state = through(dfa, cache, state, request.path)?;
-    state = step(dfa, cache, state, 0)?;
-    state = through(dfa, cache, state, request.host)?;
+    for field in [request.method, request.path, request.host] {
+        state = through(dfa, cache, state, field.as_bytes())?;
+        state = step(dfa, cache, state, 0)?;
+    }
     dfa.next_eoi_state(cache, state).ok()
 }
 
-/// The state after one more byte; `None` if nothing can match any more.
-#[inline(always)]
-fn step(dfa: &DFA, cache: &mut Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
-    let next = dfa.next_state(cache, state, byte).ok()?;
-    (!next.is_tagged() || !next.is_dead() && !next.is_quit()).then_some(next)
+/// The state after the bytes of a field; `None` if nothing can match any more, as after a NUL among them.
+#[inline]
+fn through(
+    dfa: &DFA,
+    cache: &mut Cache,
+    mut state: LazyStateID,
+    field: &[u8],
+) -> Option<LazyStateID> {
+    let mut rest = field.iter();
+    loop {
+        let byte;
+        (state, byte) = known(dfa, cache, state, &mut rest);
+        state = match byte {
+            None => return Some(state),
+            Some(0) => return None,
+            Some(byte) => step(dfa, cache, state, byte)?,
+        };
+    }
 }
 
-/// The state after the bytes of a field; `None` if nothing can match any more, as after a NUL among them.
+/// Follows the states that are known and ordinary, each by one table read, up to a NUL; the byte that they do not lead over.
 #[inline(always)]
-fn through(dfa: &DFA, cache: &mut Cache, state: LazyStateID, field: &str) -> Option<LazyStateID> {
-    field.bytes().try_fold(
-        state,
-        |state, byte| {
-            if byte == 0 { None } else { step(dfa, cache, state, byte) }
-        },
-    )
+fn known(
+    dfa: &DFA,
+    cache: &Cache,
+    mut state: LazyStateID,
+    bytes: &mut std::slice::Iter<'_, u8>,
+) -> (LazyStateID, Option<u8>) {
+    if state.is_tagged() {
+        return (state, bytes.next().copied());
+    }
+    loop {
+        // Where a byte leads back to the same state (`.*`), the processor need not wait for one read to begin the next.
+        let next = loop {
+            let Some(byte) = bytes.next() else { return (state, None) };
+            let next = dfa.next_state_untagged(cache, state, *byte);
+            if next.is_tagged() || *byte == 0 {
+                return (state, Some(*byte));
+            }
+            if next != state {
+                break next;
+            }
+        };
+        state = next;
+    }
+}
+
+/// The state after one more byte, whether it was known or not; `None` if nothing can match any more.
+fn step(dfa: &DFA, cache: &mut Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
+    let next = dfa.next_state(cache, state, byte).ok()?;
+    (!next.is_dead() && !next.is_quit()).then_some(next)
 }
 
 /// What one caller needs to judge requests without a lock. Keep one a worker; it serves every table in turn.
@@ -188,8 +224,9 @@ fn shape(rule: &HttpRule) -> Option<Hir> {
         field(&rule.method)?,
         separator.clone(),
         field(&rule.path)?,
-        separator,
+        separator.clone(),
         field(&rule.host)?,
+        separator,
     ]))
 }
 
