@@ -315,13 +315,17 @@ fn transport_sum<'a>(
     headers: &Headers,
 ) -> Option<Sum> {
     let mut missing = headers.transport_len();
+    let first = first.get(headers.transport_offset..)?;
+    if let Some(whole) = first.get(..missing) {
+        return Some(Sum::new().add_bytes(whole));
+    }
     let mut sum = Sum::new();
     let mut add = |part: &[u8]| {
         let part = part.get(..missing).unwrap_or(part);
         sum = sum.add_bytes(part);
         missing = missing.saturating_sub(part.len());
     };
-    add(first.get(headers.transport_offset..)?);
+    add(first);
     rest.into_iter().for_each(add);
     (missing == 0).then_some(sum)
 }

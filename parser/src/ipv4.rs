@@ -87,13 +87,11 @@ impl Ipv4 {
         if total_len < u16::from(header_len) || usize::from(total_len) > available {
             return Err(ParseError::Ipv4TotalLength);
         }
-        let options = packet
-            .get(MIN_HEADER_LEN..usize::from(header_len))
-            .ok_or(ParseError::Ipv4HeaderLength)?;
-        if !Sum::new().add_bytes(&fixed).add_bytes(options).is_intact() {
+        let header = packet.get(..usize::from(header_len)).ok_or(ParseError::Ipv4HeaderLength)?;
+        if !Sum::new().add_bytes(header).is_intact() {
             return Err(ParseError::Ipv4Checksum);
         }
-        check_options(options)?;
+        check_options(header.get(MIN_HEADER_LEN..).unwrap_or_default())?;
         let fragment = u16::from_be_bytes([f0, f1]);
         Ok(Self {
             source: Ipv4Addr::new(s0, s1, s2, s3),
