@@ -7,8 +7,9 @@
 //! from the file on disk to the table that workers are given.
 //!
 //! Lookups are timed three times: against one pod, whose part of the table stays in the nearest cache; in the whole cluster
-//! against the pods of one node, from all their peers, which is what a worker sees; and between any two pods, as if all
-//! connections of the cluster began on one node: then nearly every read is one of main memory.
+//! against the pods of one node, from all their peers, which is what a worker sees: pods elsewhere are no endpoints there, as
+//! their own node judges what they may send; and between any two pods, as if all of them ran on one node: then nearly every
+//! read is one of main memory.
 
 #![expect(
     clippy::panic,
@@ -241,10 +242,11 @@ fn cluster_lookups(table: &Table, count: usize, policy_count: usize, rule_count:
         seed ^= seed << 17;
         usize::try_from(seed >> 33).unwrap() % limit
     };
-    let peer = |pod: usize| {
+    let peer = |pod: usize, here: usize| {
         let name = (format!("n{}", pod % NAMESPACES), format!("p{pod}"));
         let endpoint = table.endpoint_named(&name.0, &name.1).unwrap();
-        Peer { identity: table.endpoint(endpoint).unwrap().identity, endpoint: Some(endpoint) }
+        let identity = table.endpoint(endpoint).unwrap().identity;
+        Peer { identity, endpoint: (pod < here).then_some(endpoint) }
     };
     let each = rule_count.checked_div(policy_count).unwrap_or(1).max(1);
     for (whose, pods) in [("node", count.min(NODE)), ("cluster", count)] {
@@ -256,7 +258,7 @@ fn cluster_lookups(table: &Table, count: usize, policy_count: usize, rule_count:
             let policy = one_of(policy_count, app);
             let (source, destination) =
                 (one_of(count, (policy + rule * 100) % APPS), one_of(pods, app));
-            let (source, destination) = (peer(source), peer(destination));
+            let (source, destination) = (peer(source, pods), peer(destination, pods));
             let dst_port = u16::try_from(80 + rule).unwrap();
             let flow = Flow { source, destination, protocol: Protocol::TCP, dst_port };
             (flow, format!("/api/v{policy}/{rule}/things"))
