@@ -521,10 +521,11 @@ fn can_go(connection: &Connection, now: Tick) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::IpAddr, sync::Arc};
+    use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
     use parser::network::Protocol;
     use policy_table::{Access, Grounds, Identity, Peer};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::{connection::Judgement, worker::PortId};
@@ -716,5 +717,36 @@ mod tests {
         assert_eq!(table.charge(third, 401), Some(other), "all together hold too much");
         table.remove(other);
         assert_eq!(table.held(), 502);
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_used_again_and_never_shared(steps in prop::collection::vec((0..6_u16, any::<bool>()), 0..80)) {
+            let mut table = table(6);
+            let mut known = HashMap::new();
+            let mut gone = Vec::new();
+            for (port, opens) in steps {
+                match known.remove(&port) {
+                    None if opens => {
+                        let id = table.insert(connection(port, Phase::Established), Tick(0)).unwrap();
+                        known.insert(port, id);
+                    }
+                    None => {}
+                    Some(id) => {
+                        prop_assert_eq!(table.remove(id).map(|own| own.flow), Some(tuple(port)));
+                        gone.push(id);
+                    }
+                }
+                prop_assert_eq!(table.len(), known.len());
+                prop_assert!(table.slots.len() <= 6, "a free slot is used before a new one");
+                for port in 0..6 {
+                    let found = table.find(&tuple(port)).map(|found| found.id);
+                    prop_assert_eq!(found, known.get(&port).copied());
+                }
+                for id in &gone {
+                    prop_assert!(table.connection(*id).is_none() && table.remove(*id).is_none());
+                }
+            }
+        }
     }
 }
