@@ -96,15 +96,6 @@ fn a_packet_of_many_chunks_is_forwarded_as_it_is() {
 }
 
 #[test]
-fn bytes_behind_the_packet_of_many_chunks_go_nowhere() {
-    let mut rig = open_rig("");
-    let mut padded = data(1001, &[7; 10_000]);
-    padded.extend(DENIED.as_bytes());
-    assert_eq!(rig.send(TIEFIGHTER, &padded), []);
-    assert_eq!(rig.dropped(DropReason::InvalidPacket), 1);
-}
-
-#[test]
 fn every_chunk_of_a_packet_that_waits_is_in_the_ledger() {
     let mut rig = open_rig("");
     rig.neighbours[1] = Arc::new(Neighbour::default());
