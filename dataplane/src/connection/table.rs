@@ -245,6 +245,12 @@ impl Connections {
             .or_else(|| self.search(tuple, *hash))
     }
 
+    /// The connection that was looked for, and which end sent the packet.
+    pub fn found_mut(&mut self, sought: &Sought) -> Option<(Found, &mut Connection)> {
+        let found = self.found(sought)?;
+        Some((found, self.connection(found.id)?))
+    }
+
     fn search(&self, tuple: &FlowTuple, hash: u64) -> Option<Found> {
         let mut found = None;
         let _entry = self.index.find(hash, |entry| {
@@ -495,6 +501,11 @@ impl Connections {
         let (held, victim) = looked_at.chain(own).max_by_key(|(held, _)| *held)?;
         // None of those that were looked at holds anything: the one that asks for more does without.
         Some(if held > 0 { victim } else { id })
+    }
+
+    /// Bytes that the stream of this connection held when it was last asked.
+    pub fn charged(&self, id: ConnectionId) -> usize {
+        self.shares.held_in(id.slot)
     }
 
     fn next_of(&mut self, owner: PortId) -> Option<(ConnectionId, &Connection)> {

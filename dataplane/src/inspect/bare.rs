@@ -18,7 +18,8 @@ const OTHER: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST).wi
 
 impl Stream {
     /// Takes a segment that goes on as it came; false if it needs the long way, and then nothing has changed.
-    pub(super) fn take_bare(&mut self, segment: &Segment<'_>, now: Tick) -> bool {
+    #[inline]
+    pub(crate) fn take_bare(&mut self, segment: &Segment<'_>, now: Tick) -> bool {
         let is_bare = segment.payload.is_empty()
             && segment.urgent == 0
             && segment.flags.contains(TcpFlags::ACK)

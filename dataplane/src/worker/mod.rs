@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod carry_out;
 pub mod clock;
 pub mod dns;
+mod established;
 mod fragments;
 pub mod handoff;
 pub mod judge;
@@ -29,7 +30,7 @@ use crossbeam::{
     channel::{Receiver, Sender},
     queue::ArrayQueue,
 };
-use parser::{ParseError, headers::Headers};
+use parser::{headers::Headers, plain::Plain};
 use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
@@ -180,13 +181,6 @@ pub enum Progress {
     Idle,
 }
 
-/// What a packet's headers say, and the connection that it may belong to.
-#[derive(Debug)]
-struct Read {
-    headers: Result<Headers, ParseError>,
-    sought: Option<Sought>,
-}
-
 /// A worker. `P` is a [`Port`]: AF_XDP sockets, or plain memory in tests.
 #[derive(Debug)]
 pub struct Worker<P> {
@@ -198,8 +192,8 @@ pub struct Worker<P> {
     ports: Ports<P>,
     pool: Pool,
     batch: VecDeque<Frame>,
-    /// What the headers of the batch's frames say, in their order; empty between two batches.
-    read: Vec<Read>,
+    /// What is known of the batch's frames that are plain, in their order; empty between two batches.
+    read: Vec<Option<(Plain, Sought)>>,
     /// The ports of parcels that are in the batch, and whether they are settled; empty between two batches.
     notes: Vec<(PortId, bool)>,
     connections: Connections,
@@ -350,10 +344,10 @@ impl<P: Port> Worker<P> {
     ) {
         self.read_batch();
         let mut batch = std::mem::take(&mut self.read);
-        for (read, (port, settled)) in batch.iter_mut().zip(notes) {
+        for (read, (port, settled)) in batch.iter().zip(notes) {
             let Some(frame) = self.batch.pop_front() else { break };
             self.counters.received += 1;
-            self.process(world, port, (frame, read), settled, now);
+            self.process(world, port, (frame, read.as_ref()), settled, now);
         }
         batch.clear();
         self.read = batch;
@@ -368,40 +362,50 @@ impl<P: Port> Worker<P> {
             let read = self.read(frame);
             self.read.push(read);
         }
-        for sought in self.read.iter().filter_map(|read| read.sought.as_ref()) {
+        for (_, sought) in self.read.iter().flatten() {
             self.connections.approach(sought);
         }
     }
 
-    /// Reads one packet, and begins to look for its connection.
-    fn read(&self, frame: &Frame) -> Read {
-        // All headers lie in the first chunk, or the packet is malformed.
-        let headers = Headers::parse_first(frame.bytes(), frame.len());
-        let tuple = headers.as_ref().ok().and_then(Headers::flow_tuple);
-        Read { headers, sought: tuple.map(|tuple| self.connections.seek(&tuple)) }
+    /// Reads one packet, if it is plain, and begins to look for its connection.
+    fn read(&self, frame: &Frame) -> Option<(Plain, Sought)> {
+        let (plain, tuple) = Plain::read(frame.bytes()).filter(|_| !frame.is_chain())?;
+        Some((plain, self.connections.seek(&tuple)))
     }
 
-    /// One packet that was read: judged, carried out.
+    /// One packet: forwarded at once, or read in full, judged, carried out.
     fn process(
         &mut self,
         world: &World,
         port: PortId,
-        (mut frame, read): (Frame, &mut Read),
+        (frame, read): (Frame, Option<&(Plain, Sought)>),
         settled: bool,
         now: Tick,
     ) {
-        match &mut read.headers {
+        let mut frame = match read {
+            Some((plain, sought)) => {
+                match self.forward_established(world, port, (plain, sought), frame, now) {
+                    Ok(()) => return,
+                    Err(frame) => frame,
+                }
+            }
+            None => frame,
+        };
+        // All headers lie in the first chunk, or the packet is malformed.
+        match Headers::parse_first(frame.bytes(), frame.len()) {
             // Only a link's shortest frames are padded.
             Ok(headers) if frame.is_chain() && headers.packet_end() != frame.len() => {
                 self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
             }
-            Ok(headers) => {
-                Self::complete_checksum(&mut frame, headers);
-                let sought = read.sought.as_ref();
-                let verdict = self.judge(world, port, (headers, sought), settled, now);
-                self.carry_out(world, port, headers, verdict, frame, now);
+            Ok(mut headers) => {
+                Self::complete_checksum(&mut frame, &headers);
+                let sought = read.map(|(_, sought)| *sought).or_else(|| {
+                    Some(self.connections.seek(&headers.flow_tuple()?))
+                });
+                let verdict = self.judge(world, port, (&headers, sought.as_ref()), settled, now);
+                self.carry_out(world, port, &mut headers, verdict, frame, now);
             }
-            Err(error) => self.discard(Verdict::Drop(DropReason::from(*error)), frame),
+            Err(error) => self.discard(Verdict::Drop(DropReason::from(error)), frame),
         }
     }
 

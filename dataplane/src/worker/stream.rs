@@ -331,9 +331,17 @@ impl<P: Port> Worker<P> {
         let connection = self.connections.connection(found.id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
         let held = shadow.map_or(0, Shadow::held_bytes);
-        // Nobody needs a shadow as much as others need what it holds.
-        if !follows || self.connections.charge(found.id, held).is_some() {
+        if follows {
+            self.charge_shadow(found.id, held);
+        } else {
             self.unfollow(found.id);
+        }
+    }
+
+    /// Notes what a connection's shadow holds now. Nobody needs a shadow as much as others need what it holds.
+    pub(super) fn charge_shadow(&mut self, id: ConnectionId, held: usize) {
+        if self.connections.charge(id, held).is_some() {
+            self.unfollow(id);
         }
     }
 
@@ -492,7 +500,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Notes what a stream holds now. If that is more than the budgets allow, the stream that holds the most is reset for it.
-    fn settle(&mut self, world: &World, id: ConnectionId) {
+    pub(super) fn settle(&mut self, world: &World, id: ConnectionId) {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_ref()) else {
             return;
         };
@@ -521,7 +529,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Makes sure that the stream is woken when it wants to be.
-    fn schedule(&mut self, id: ConnectionId) {
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };
