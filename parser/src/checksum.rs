@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::{
     bytes,
     headers::{Headers, Transport},
+    ipv4,
     network::{Network, Protocol},
 };
 
@@ -117,11 +118,26 @@ const fn add_wide(a: u64, b: u64) -> u64 {
     sum.wrapping_add(carry as u64)
 }
 
-/// Adds the four words of a wide sum.
+/// Adds the four words of a wide sum. Two halves, and then what carried over, never overflow the wider number.
+#[expect(clippy::cast_possible_truncation, reason = "what is above was added below")]
+#[inline]
 const fn fold(sum: u64) -> u16 {
-    let [a, b, c, d, e, f, g, h] = sum.to_ne_bytes();
-    let low = add(u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
-    add(low, add(u16::from_ne_bytes([e, f]), u16::from_ne_bytes([g, h])))
+    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
+    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
+    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+    (sum >> 16).wrapping_add(sum & 0xffff) as u16
+}
+
+/// Whether an IPv4 header without options is intact (RFC 791 §3.1).
+#[must_use]
+#[inline]
+pub(crate) fn is_intact_ipv4(header: &[u8; ipv4::MIN_HEADER_LEN]) -> bool {
+    // Five numbers of 32 bits do not overflow 64.
+    let sum = header.as_chunks::<4>().0.iter().fold(0, |sum: u64, word| {
+        sum.wrapping_add(u64::from(u32::from_ne_bytes(*word)))
+    });
+    fold(sum) == 0xffff
 }
 
 /// What an edit adds to the sum of the range it lies in (RFC 1624 §3, equation 3).

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     checksum::{self, Change, Sum},
-    ethernet::{self, MacAddress},
+    ethernet::{self, Stations},
     flow_key::FlowTuple,
     ipv4, ipv6,
     network::Protocol,
@@ -69,10 +69,8 @@ impl Plain {
         let is_fragment = u16::from_be_bytes([f0, f1]) & 0x3fff != 0;
         // 224.0.0.0/3 are groups, reserved, and the broadcast address.
         let is_between_hosts = !matches!(s0, 0 | 127 | 224..) && d0 < 224;
-        if vi != 0x45 || is_fragment || hop_limit <= 1 || !is_between_hosts {
-            return None;
-        }
-        if !Sum::new().add_bytes(header).is_intact() {
+        let is_usual = vi == 0x45 && !is_fragment && hop_limit > 1 && is_between_hosts;
+        if !is_usual || !checksum::is_intact_ipv4(header) {
             return None;
         }
         let end = u16::from_be_bytes([l0, l1]).checked_add(14)?;
@@ -168,59 +166,50 @@ impl Plain {
         usize::from(self.packet_end.saturating_sub(self.payload_offset))
     }
 
-    /// The TCP header in the frame that this was read from, if it is a segment.
+    /// Transport header and payload in the frame that this was read from; nothing in a shorter one.
     #[must_use]
     #[inline]
-    pub fn tcp(&self, frame: &[u8]) -> Option<Tcp> {
-        let segment = self.transport(frame).filter(|_| self.is_tcp())?;
-        Tcp::parse(segment, segment.len()).ok()
+    pub fn transport<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
+        frame.get_mut(usize::from(self.transport_offset)..self.packet_end()).unwrap_or_default()
     }
 
-    /// A segment's options in the frame that this was read from; nothing of a datagram.
+    /// The TCP header of this [`Plain::transport`] and its options, if it is a segment.
     #[must_use]
     #[inline]
-    pub fn tcp_option_bytes<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        let start = usize::from(self.transport_offset).saturating_add(tcp::MIN_HEADER_LEN);
-        frame.get(start..usize::from(self.payload_offset)).unwrap_or_default()
-    }
-
-    /// The payload in the frame that this was read from.
-    #[must_use]
-    #[inline]
-    pub fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        frame.get(usize::from(self.payload_offset)..self.packet_end()).unwrap_or_default()
+    pub fn tcp<'a>(&self, transport: &'a [u8]) -> Option<(Tcp, &'a [u8])> {
+        let (header, rest) = transport.split_first_chunk().filter(|_| self.is_tcp())?;
+        let tcp = Tcp::read(header);
+        let options = usize::from(tcp.header_len).saturating_sub(tcp::MIN_HEADER_LEN);
+        Some((tcp, rest.get(..options)?))
     }
 
     /// Completes a checksum that was left to the sender's hardware, see
     /// [`complete_partial`](checksum::complete_partial); true if it was, and the checksum is right.
     #[inline]
-    pub fn complete_checksum(&self, frame: &mut [u8], flow: &FlowTuple) -> bool {
-        let pseudo_header = self.pseudo_header(flow);
-        let place = self.checksum_offset();
-        let field = frame.get(place..).and_then(<[u8]>::first_chunk);
-        if field.is_none_or(|field| u16::from_be_bytes(*field) != pseudo_header.value()) {
+    pub fn complete_checksum(&self, transport: &mut [u8], pseudo_header: Sum) -> bool {
+        let Some(field) = self.checksum_field(transport) else { return false };
+        if u16::from_be_bytes(*field) != pseudo_header.value() {
             return false;
         }
-        let Some(sum) = self.transport(frame).map(|bytes| Sum::new().add_bytes(bytes)) else {
-            return false;
-        };
-        let computed = sum.checksum();
+        let computed = Sum::new().add_bytes(transport).checksum();
         let computed = if self.is_tcp() { computed } else { checksum::udp_checksum(computed) };
-        crate::bytes::put(frame, place, &computed.to_be_bytes()).is_some()
+        if let Some(field) = self.checksum_field(transport) {
+            *field = computed.to_be_bytes();
+        }
+        true
     }
 
     /// Whether the checksum is right, once it is complete; false for a datagram without one.
     #[must_use]
     #[inline]
-    pub fn is_intact(&self, frame: &[u8], flow: &FlowTuple) -> bool {
-        self.transport(frame)
-            .is_some_and(|bytes| self.pseudo_header(flow).and(Sum::new().add_bytes(bytes)).is_intact())
+    pub fn is_intact(&self, transport: &[u8], pseudo_header: Sum) -> bool {
+        pseudo_header.and(Sum::new().add_bytes(transport)).is_intact()
     }
 
     /// Makes the frame ready for its next link: one hop less, and these hardware addresses. False, and nothing is changed, if it is
     /// not the one that this was read from.
     #[inline]
-    pub fn forward(&self, frame: &mut [u8], destination: MacAddress, source: MacAddress) -> bool {
+    pub fn forward(&self, frame: &mut [u8], stations: Stations) -> bool {
         let Some(head) = frame.first_chunk_mut::<BEHIND_IPV4>() else { return false };
         if usize::from(self.transport_offset) == BEHIND_IPV4 {
             let [before, protocol] = [head[22], head[23]];
@@ -235,21 +224,16 @@ impl Plain {
         } else {
             head[21] = head[21].saturating_sub(1);
         }
-        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.octets(), source.octets());
-        if let Some(place) = head.first_chunk_mut::<12>() {
-            *place = [a, b, c, d, e, f, g, h, i, j, k, l];
+        if let Some(place) = head.first_chunk_mut() {
+            *place = stations.to_bytes();
         }
         true
     }
 
-    /// Transport header and payload.
+    /// The pseudo header's sum for this packet of `flow`.
+    #[must_use]
     #[inline]
-    fn transport<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
-        frame.get(usize::from(self.transport_offset)..self.packet_end())
-    }
-
-    #[inline]
-    fn pseudo_header(&self, flow: &FlowTuple) -> Sum {
+    pub fn pseudo_header(&self, flow: &FlowTuple) -> Sum {
         let length = self.packet_end.saturating_sub(self.transport_offset);
         match (flow.source, flow.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -263,7 +247,9 @@ impl Plain {
         }
     }
 
-    fn checksum_offset(&self) -> usize {
-        usize::from(self.transport_offset).saturating_add(if self.is_tcp() { 16 } else { 6 })
+    #[inline]
+    fn checksum_field<'a>(&self, transport: &'a mut [u8]) -> Option<&'a mut [u8; 2]> {
+        let behind = if self.is_tcp() { transport.get_mut(16..) } else { transport.get_mut(6..) };
+        behind?.first_chunk_mut()
     }
 }

@@ -237,6 +237,7 @@ impl Connections {
     }
 
     /// The connection that was looked for. Exactly what [`Connections::find`] finds.
+    #[inline(always)]
     pub fn found(&self, sought: &Sought) -> Option<Found> {
         let Sought { tuple, hash, guess, version } = sought;
         guess
@@ -246,9 +247,11 @@ impl Connections {
     }
 
     /// The connection that was looked for, and which end sent the packet.
+    #[inline]
     pub fn found_mut(&mut self, sought: &Sought) -> Option<(Found, &mut Connection)> {
         let found = self.found(sought)?;
-        Some((found, self.connection(found.id)?))
+        let connection = self.slots.get_mut(found.id.slot as usize)?.connection_mut()?;
+        Some((found, connection))
     }
 
     fn search(&self, tuple: &FlowTuple, hash: u64) -> Option<Found> {
@@ -261,6 +264,7 @@ impl Connections {
     }
 
     /// The connection that this entry leads to, if a packet with this tuple belongs to it.
+    #[inline(always)]
     fn match_entry(&self, entry: Entry, tuple: &FlowTuple) -> Option<Found> {
         let flow = entry.flow(&self.slots)?;
         let direction = if flow == tuple {
@@ -501,11 +505,6 @@ impl Connections {
         let (held, victim) = looked_at.chain(own).max_by_key(|(held, _)| *held)?;
         // None of those that were looked at holds anything: the one that asks for more does without.
         Some(if held > 0 { victim } else { id })
-    }
-
-    /// Bytes that the stream of this connection held when it was last asked.
-    pub fn charged(&self, id: ConnectionId) -> usize {
-        self.shares.held_in(id.slot)
     }
 
     fn next_of(&mut self, owner: PortId) -> Option<(ConnectionId, &Connection)> {

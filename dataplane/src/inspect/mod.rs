@@ -33,6 +33,7 @@ mod stream;
 mod timers;
 
 use self::splice::Splice;
+pub(crate) use self::bare::Taken;
 pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},

@@ -5,23 +5,16 @@
 //! everything as it was. INVARIANT: what leaves here, and what is known afterwards, are what the long way would send and know
 //! (`tests/established.rs`).
 
-use parser::{ethernet::MacAddress, plain::Plain, tcp::TcpFlags};
+use parser::{ethernet::Stations, plain::Plain, tcp::TcpFlags};
 use policy_table::Access;
 
 use super::{PortId, Worker, clock::Tick, stream::side};
 use crate::{
     connection::{Connection, Direction, Sought},
-    inspect::{NO_TICK, Segment, Stream},
+    inspect::{NO_TICK, Segment, Taken},
     umem::{Frame, Port},
     world::World,
 };
-
-/// Where a packet goes, and the hardware addresses that it has then.
-struct Link {
-    port: PortId,
-    destination: MacAddress,
-    source: MacAddress,
-}
 
 impl<P: Port> Worker<P> {
     /// Forwards a packet of an established connection, or gives it back.
@@ -34,15 +27,16 @@ impl<P: Port> Worker<P> {
         mut frame: Frame,
         now: Tick,
     ) -> Result<(), Frame> {
-        let flow = sought.tuple();
         let Some((found, connection)) = self.connections.found_mut(sought) else {
             return Err(frame);
         };
         let link = next_link(world, port, plain, (connection, found.direction), frame.bytes());
-        let Some(link) = link.filter(|link| self.ports.can_send(link.port)) else {
+        let Some((to, stations)) = link.filter(|(to, _)| self.ports.can_send(*to)) else {
             return Err(frame);
         };
-        let was_partial = plain.complete_checksum(frame.bytes_mut(), flow);
+        let pseudo_header = plain.pseudo_header(sought.tuple());
+        let transport = plain.transport(frame.bytes_mut());
+        let was_partial = plain.complete_checksum(transport, pseudo_header);
         let (stream, decides) = match (&mut connection.stream, &mut connection.shadow) {
             (Some(stream), _) => (Some(&mut **stream), true),
             (None, Some(shadow)) => (Some(shadow.stream_mut()), false),
@@ -51,11 +45,26 @@ impl<P: Port> Worker<P> {
         let mut held = None;
         let mut is_due = false;
         if let Some(stream) = stream {
-            let is_intact = was_partial || plain.is_intact(frame.bytes(), flow);
-            if !is_intact || !take_bare(stream, found.direction, plain, &frame, now) {
+            if plain.payload_len() > 0
+                || !(was_partial || plain.is_intact(transport, pseudo_header))
+            {
                 return Err(frame);
             }
-            held = Some(stream.held_bytes());
+            let taken = plain.tcp(transport).and_then(|(tcp, options)| {
+                let segment = Segment {
+                    from: side(found.direction),
+                    seq: tcp.seq,
+                    ack: tcp.ack,
+                    flags: tcp.flags,
+                    window: tcp.window,
+                    urgent: tcp.urgent,
+                    options,
+                    payload: &[],
+                };
+                stream.take_bare(&segment, now)
+            });
+            let Some(Taken { freed }) = taken else { return Err(frame) };
+            held = freed.then(|| stream.held_bytes());
             is_due = decides && stream.wake == NO_TICK;
         }
         connection.last_seen = now;
@@ -64,9 +73,9 @@ impl<P: Port> Worker<P> {
             self.schedule(found.id);
         }
         frame.set_len(plain.packet_end());
-        plain.forward(frame.bytes_mut(), link.destination, link.source);
-        self.put(link.port, frame);
-        match held.filter(|held| *held != self.connections.charged(found.id)) {
+        plain.forward(frame.bytes_mut(), stations);
+        self.put(to, frame);
+        match held {
             Some(_) if decides => self.settle(world, found.id),
             Some(held) => self.charge_shadow(found.id, held),
             None => {}
@@ -75,7 +84,8 @@ impl<P: Port> Worker<P> {
     }
 }
 
-/// Where a packet of this connection goes, if nothing has to be asked or changed on its way.
+/// The port that a packet of this connection leaves on, and the hardware addresses that it has then, if nothing else has to be asked
+/// or changed on its way.
 #[inline]
 fn next_link(
     world: &World,
@@ -83,7 +93,7 @@ fn next_link(
     plain: &Plain,
     (connection, direction): (&Connection, Direction),
     bytes: &[u8],
-) -> Option<Link> {
+) -> Option<(PortId, Stations)> {
     let judgement = &connection.judgement;
     let (from, to) = match direction {
         Direction::Original => (judgement.source_port, judgement.destination_port),
@@ -99,32 +109,8 @@ fn next_link(
         return None;
     }
     let (here, there) = (world.port(port)?, world.port(to)?);
-    let stations = bytes.first_chunk::<12>()?;
-    let (ours, theirs) = (here.mac.octets(), here.neighbour.mac()?.octets());
-    let is_from_here = stations.starts_with(&ours) && stations.ends_with(&theirs);
-    (is_from_here && plain.packet_len() <= there.mtu).then_some(())?;
-    Some(Link { port: to, destination: there.neighbour.mac()?, source: there.mac })
-}
-
-/// Shows a segment without payload to a stream; false if it needs the long way.
-#[inline]
-fn take_bare(
-    stream: &mut Stream,
-    direction: Direction,
-    plain: &Plain,
-    frame: &Frame,
-    now: Tick,
-) -> bool {
-    let Some(tcp) = plain.tcp(frame.bytes()) else { return false };
-    let segment = Segment {
-        from: side(direction),
-        seq: tcp.seq,
-        ack: tcp.ack,
-        flags: tcp.flags,
-        window: tcp.window,
-        urgent: tcp.urgent,
-        options: plain.tcp_option_bytes(frame.bytes()),
-        payload: plain.payload(frame.bytes()),
-    };
-    stream.take_bare(&segment, now)
+    let arrived = Stations::read(bytes.first_chunk()?);
+    let expected = Stations { destination: here.mac, source: here.neighbour.mac()? };
+    let leaves = Stations { destination: there.neighbour.mac()?, source: there.mac };
+    (arrived == expected && plain.packet_len() <= there.mtu).then_some((to, leaves))
 }

@@ -373,7 +373,8 @@ impl<P: Port> Worker<P> {
         Some((plain, self.connections.seek(&tuple)))
     }
 
-    /// One packet: forwarded at once, or read in full, judged, carried out.
+    /// One packet: forwarded at once, or the long way.
+    #[inline]
     fn process(
         &mut self,
         world: &World,
@@ -382,15 +383,28 @@ impl<P: Port> Worker<P> {
         settled: bool,
         now: Tick,
     ) {
-        let mut frame = match read {
+        let (frame, sought) = match read {
             Some((plain, sought)) => {
                 match self.forward_established(world, port, (plain, sought), frame, now) {
                     Ok(()) => return,
-                    Err(frame) => frame,
+                    Err(frame) => (frame, Some(sought)),
                 }
             }
-            None => frame,
+            None => (frame, None),
         };
+        self.go_the_long_way(world, port, (frame, sought), settled, now);
+    }
+
+    /// One packet: read in full, judged, carried out.
+    #[inline(never)]
+    fn go_the_long_way(
+        &mut self,
+        world: &World,
+        port: PortId,
+        (mut frame, sought): (Frame, Option<&Sought>),
+        settled: bool,
+        now: Tick,
+    ) {
         // All headers lie in the first chunk, or the packet is malformed.
         match Headers::parse_first(frame.bytes(), frame.len()) {
             // Only a link's shortest frames are padded.
@@ -399,9 +413,9 @@ impl<P: Port> Worker<P> {
             }
             Ok(mut headers) => {
                 Self::complete_checksum(&mut frame, &headers);
-                let sought = read.map(|(_, sought)| *sought).or_else(|| {
-                    Some(self.connections.seek(&headers.flow_tuple()?))
-                });
+                let sought = sought
+                    .copied()
+                    .or_else(|| Some(self.connections.seek(&headers.flow_tuple()?)));
                 let verdict = self.judge(world, port, (&headers, sought.as_ref()), settled, now);
                 self.carry_out(world, port, &mut headers, verdict, frame, now);
             }
