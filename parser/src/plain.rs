@@ -19,7 +19,7 @@ use crate::{
     ethernet::{self, Stations},
     flow_key::FlowTuple,
     ipv4, ipv6,
-    network::Protocol,
+    network::{L4Port, Protocol},
     tcp::{self, Tcp, TcpFlags},
     udp,
 };
@@ -173,14 +173,15 @@ impl Plain {
         frame.get_mut(usize::from(self.transport_offset)..self.packet_end()).unwrap_or_default()
     }
 
-    /// The TCP header of this [`Plain::transport`] and its options, if it is a segment.
+    /// The TCP header of this [`Plain::transport`], its options and the payload, if it is a segment.
     #[must_use]
     #[inline]
-    pub fn tcp<'a>(&self, transport: &'a [u8]) -> Option<(Tcp, &'a [u8])> {
+    pub fn tcp<'a>(&self, transport: &'a [u8]) -> Option<(Tcp, &'a [u8], &'a [u8])> {
         let (header, rest) = transport.split_first_chunk().filter(|_| self.is_tcp())?;
         let tcp = Tcp::read(header);
         let options = usize::from(tcp.header_len).saturating_sub(tcp::MIN_HEADER_LEN);
-        Some((tcp, rest.get(..options)?))
+        let (options, payload) = rest.split_at_checked(options)?;
+        Some((tcp, options, payload))
     }
 
     /// Completes a checksum that was left to the sender's hardware, see
@@ -211,7 +212,7 @@ impl Plain {
     #[inline]
     pub fn forward(&self, frame: &mut [u8], stations: Stations) -> bool {
         let Some(head) = frame.first_chunk_mut::<BEHIND_IPV4>() else { return false };
-        if usize::from(self.transport_offset) == BEHIND_IPV4 {
+        if self.is_ipv4() {
             let [before, protocol] = [head[22], head[23]];
             let after = before.saturating_sub(1);
             let change = Change::of_word(
@@ -228,6 +229,58 @@ impl Plain {
             *place = stations.to_bytes();
         }
         true
+    }
+
+    /// Rewrites addresses and ports, as [`rewrite::source`](crate::rewrite::source) and
+    /// [`rewrite::destination`](crate::rewrite::destination) do; `flow` is what they are. False if the frame is not the one that this
+    /// was read from, or the addresses are of another version.
+    pub fn translate(&self, frame: &mut [u8], flow: &FlowTuple, wanted: &FlowTuple) -> bool {
+        let (source, destination) = if self.is_ipv4() { (12, 16) } else { (8, 24) };
+        let ends = [
+            (source, (flow.source, flow.src_port), 0, (wanted.source, wanted.src_port)),
+            (destination, (flow.destination, flow.dst_port), 2, (wanted.destination, wanted.dst_port)),
+        ];
+        ends.into_iter().filter(|(_, is, _, wanted)| is != wanted).all(
+            |(address_at, (_, is), port_at, (address, port))| {
+                self.translate_end(frame, (address_at, address), (port_at, is, port)).is_some()
+            },
+        )
+    }
+
+    /// One end: its address in the network header, its port in the transport header.
+    fn translate_end(
+        &self,
+        frame: &mut [u8],
+        (address_at, address): (usize, IpAddr),
+        (port_at, is, port): (usize, L4Port, L4Port),
+    ) -> Option<()> {
+        let (header, transport) = frame.split_at_mut_checked(usize::from(self.transport_offset))?;
+        let network = header.get_mut(ethernet::HEADER_LEN..)?;
+        let mut change = match address {
+            IpAddr::V4(address) if self.is_ipv4() => {
+                let change = replace(network, address_at, &address.octets())?;
+                let checksum: &mut [u8; 2] = network.get_mut(10..)?.first_chunk_mut()?;
+                *checksum = change.apply(u16::from_be_bytes(*checksum)).to_be_bytes();
+                change
+            }
+            IpAddr::V6(address) if !self.is_ipv4() => {
+                replace(network, address_at, &address.octets())?
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return None,
+        };
+        if is != port {
+            change = change.and(replace(transport, port_at, &port.to_be_bytes())?);
+        }
+        let field = self.checksum_field(transport)?;
+        let checksum = u16::from_be_bytes(*field);
+        let checksum =
+            if self.is_tcp() { change.apply(checksum) } else { change.apply_udp(checksum) };
+        *field = checksum.to_be_bytes();
+        Some(())
+    }
+
+    const fn is_ipv4(&self) -> bool {
+        self.transport_offset as usize == BEHIND_IPV4
     }
 
     /// The pseudo header's sum for this packet of `flow`.
@@ -252,4 +305,12 @@ impl Plain {
         let behind = if self.is_tcp() { transport.get_mut(16..) } else { transport.get_mut(6..) };
         behind?.first_chunk_mut()
     }
+}
+
+/// Overwrites the bytes at an even place, and says what that changes in a sum over them.
+fn replace<const N: usize>(bytes: &mut [u8], offset: usize, new: &[u8; N]) -> Option<Change> {
+    let old: &mut [u8; N] = bytes.get_mut(offset..)?.first_chunk_mut()?;
+    let change = Change::of(old, new);
+    *old = *new;
+    Some(change)
 }

@@ -80,6 +80,7 @@ impl Stream {
                 self.kept.shrink();
             }
             Side::Client if is_news => {
+                freed = self.outbox.heap_bytes() > 0;
                 let _nothing_of_ours = self.outbox.acknowledge(position);
             }
             Side::Client | Side::Server => {}
@@ -242,7 +243,7 @@ mod tests {
                 payload,
             };
             let mut quick = stream.clone();
-            let (before, held) = (format!("{stream:?}"), stream.held_bytes());
+            let (before, held) = (format!("{stream:?}"), quick.held_bytes());
             let taken = quick.take_bare(&segment, now);
             let mut log = Log::default();
             let outcome = stream.go_the_long_way(&segment, now, &limits, &mut Gets, &mut log);

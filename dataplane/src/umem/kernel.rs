@@ -405,7 +405,9 @@ impl Port for Sockets {
             for descriptor in descriptors.iter().take(count) {
                 let chunk = self.adopt(descriptor);
                 let continued = descriptor.has_more_frames();
-                batch.extend(self.assembly.push(chunk, continued, pool, &mut refused));
+                if let Some(packet) = self.assembly.push(chunk, continued, pool, &mut refused) {
+                    batch.push_back(packet);
+                }
             }
             // The kernel publishes a packet's chunks together, so the rest of one that the budget cut is there.
             if count == 0 || !self.assembly.is_open() {

@@ -67,8 +67,10 @@ impl Port for FakePort {
             let mut next = Some(packet);
             while let Some(mut chunk) = next {
                 next = chunk.unlink();
-                let packet = self.assembly.push(Some(chunk), next.is_some(), pool, &mut refused);
-                batch.extend(packet);
+                let whole = self.assembly.push(Some(chunk), next.is_some(), pool, &mut refused);
+                if let Some(packet) = whole {
+                    batch.push_back(packet);
+                }
             }
         }
         refused
