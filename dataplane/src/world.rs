@@ -58,12 +58,8 @@ impl Neighbour {
 
     /// Learns the address; the first one stays.
     pub fn learn(&self, mac: MacAddress) {
-        let _known_already = self.0.compare_exchange(
-            0,
-            mac.bits() | KNOWN,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let _known_already =
+            self.0.compare_exchange(0, mac.bits() | KNOWN, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -119,7 +119,6 @@ const fn add_wide(a: u64, b: u64) -> u64 {
 }
 
 /// Adds the four words of a wide sum. Two halves, and then what carried over, never overflow the wider number.
-#[expect(clippy::cast_possible_truncation, reason = "what is above was added below")]
 #[inline]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
@@ -134,9 +133,11 @@ const fn fold(sum: u64) -> u16 {
 #[inline]
 pub(crate) fn is_intact_ipv4(header: &[u8; ipv4::MIN_HEADER_LEN]) -> bool {
     // Five numbers of 32 bits do not overflow 64.
-    let sum = header.as_chunks::<4>().0.iter().fold(0, |sum: u64, word| {
-        sum.wrapping_add(u64::from(u32::from_ne_bytes(*word)))
-    });
+    let sum = header
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .fold(0, |sum: u64, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
     fold(sum) == 0xffff
 }
 

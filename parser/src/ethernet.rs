@@ -238,8 +238,8 @@ mod tests {
         ) {
             source[0] &= 0xfe;
             let header = Ethernet {
-                destination: MacAddress(destination),
-                source: MacAddress(source),
+                destination: MacAddress::new(destination),
+                source: MacAddress::new(source),
                 ethertype: EtherType(ethertype),
             };
             prop_assert_eq!(Ethernet::parse(&header.to_bytes()), Ok(header));

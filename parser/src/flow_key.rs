@@ -83,8 +83,7 @@ impl FlowKey {
             let source = side(source, tuple.src_port);
             let destination = side(destination, tuple.dst_port);
             let protocol = u64::from(tuple.protocol.value()) << 48;
-            let sides =
-                Sides::Ipv4(source.min(destination) | protocol, source.max(destination));
+            let sides = Sides::Ipv4(source.min(destination) | protocol, source.max(destination));
             return (Self(sides), destination < source);
         }
         let source = (bits(tuple.source), tuple.src_port);

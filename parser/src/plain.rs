@@ -64,8 +64,28 @@ impl Plain {
         head: &[u8; BEHIND_IPV4 + udp::HEADER_LEN],
     ) -> Option<(Self, FlowTuple)> {
         let header = head.get(ethernet::HEADER_LEN..)?.first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
-        let [vi, _, l0, l1, _, _, f0, f1, hop_limit, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-            *header;
+        let [
+            vi,
+            _,
+            l0,
+            l1,
+            _,
+            _,
+            f0,
+            f1,
+            hop_limit,
+            protocol,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = *header;
         let is_fragment = u16::from_be_bytes([f0, f1]) & 0x3fff != 0;
         // 224.0.0.0/3 are groups, reserved, and the broadcast address.
         let is_between_hosts = !matches!(s0, 0 | 127 | 224..) && d0 < 224;
@@ -74,8 +94,7 @@ impl Plain {
             return None;
         }
         let end = u16::from_be_bytes([l0, l1]).checked_add(14)?;
-        let (source, destination) =
-            (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
+        let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
         Self::read_transport(frame, BEHIND_IPV4, end, protocol, (source.into(), destination.into()))
     }
 
@@ -238,7 +257,12 @@ impl Plain {
         let (source, destination) = if self.is_ipv4() { (12, 16) } else { (8, 24) };
         let ends = [
             (source, (flow.source, flow.src_port), 0, (wanted.source, wanted.src_port)),
-            (destination, (flow.destination, flow.dst_port), 2, (wanted.destination, wanted.dst_port)),
+            (
+                destination,
+                (flow.destination, flow.dst_port),
+                2,
+                (wanted.destination, wanted.dst_port),
+            ),
         ];
         ends.into_iter().filter(|(_, is, _, wanted)| is != wanted).all(
             |(address_at, (_, is), port_at, (address, port))| {
@@ -313,4 +337,73 @@ fn replace<const N: usize>(bytes: &mut [u8], offset: usize, new: &[u8; N]) -> Op
     let change = Change::of(old, new);
     *old = *new;
     Some(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        emit::Segment,
+        headers::Headers,
+        testing::{built, frames, segment, tcp_frame, udp_frame},
+    };
+
+    #[test]
+    fn open_connections_and_datagrams_are_plain() {
+        for is_ipv6 in [false, true] {
+            for flags in [TcpFlags::ACK, TcpFlags::ACK.with(TcpFlags::PSH)] {
+                let mut frame = tcp_frame(is_ipv6, flags, b"GET");
+                let end = frame.len();
+                frame.extend([0; 6]);
+                let (plain, _) = Plain::read(&frame).unwrap();
+                assert_eq!((plain.is_tcp(), plain.payload_len()), (true, 3));
+                assert_eq!((plain.packet_end(), plain.packet_len()), (end, end - 14));
+            }
+            let (plain, flow) = Plain::read(&udp_frame(is_ipv6, b"hello")).unwrap();
+            assert_eq!((plain.is_tcp(), plain.payload_len()), (false, 5));
+            assert_eq!((flow.src_port, flow.dst_port), (40000, 53));
+        }
+    }
+
+    #[test]
+    fn what_needs_a_closer_look_is_not_plain() {
+        for flags in [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST, TcpFlags::URG, TcpFlags::ECE] {
+            let frame = tcp_frame(false, flags.with(TcpFlags::ACK), b"");
+            assert_eq!(Plain::read(&frame), None, "{flags:?}");
+        }
+        for hop_limit in [0, 1] {
+            let mut last = segment(false, TcpFlags::ACK, b"");
+            last.envelope.hop_limit = hop_limit;
+            assert_eq!(Plain::read(&built(|out| Segment::emit(&last, out))), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_has_headers_that_say_the_same(
+            frame in frames(), spoilt in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut frame = frame;
+            if let Some((place, byte)) = spoilt {
+                let place = place.index(frame.len());
+                frame[place] = byte;
+            }
+            if let Some(cut) = cut {
+                frame.truncate(cut.index(frame.len()));
+            }
+            if let Some((plain, flow)) = Plain::read(&frame) {
+                let headers = Headers::parse(&frame).unwrap();
+                prop_assert_eq!(headers.flow_tuple(), Some(flow));
+                prop_assert_eq!(headers.packet_end(), plain.packet_end());
+                prop_assert_eq!(headers.payload_len, plain.payload_len());
+                prop_assert_eq!(headers.transport_len(), plain.transport(&mut frame).len());
+                prop_assert!(headers.hop_limit() > Some(1));
+                prop_assert!(!headers.network.has_martian_source());
+                prop_assert!(!headers.network.is_to_group());
+            }
+        }
+    }
 }

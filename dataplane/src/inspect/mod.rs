@@ -32,8 +32,8 @@ mod splice;
 mod stream;
 mod timers;
 
-use self::splice::Splice;
 pub(crate) use self::bare::Taken;
+use self::splice::Splice;
 pub use self::{
     limits::{Limits, Tick},
     requests::{Judge, Ruling},

@@ -39,7 +39,8 @@ impl<P: Port> Worker<P> {
         let Some((found, connection)) = self.connections.found_mut(sought) else {
             return Err(frame);
         };
-        let link = next_link(world, port, (plain, sought.tuple()), (connection, found), frame.bytes());
+        let link =
+            next_link(world, port, (plain, sought.tuple()), (connection, found), frame.bytes());
         let Some(link) = link.filter(|link| self.ports.can_send(link.port)) else {
             return Err(frame);
         };

@@ -413,9 +413,8 @@ impl<P: Port> Worker<P> {
             }
             Ok(mut headers) => {
                 Self::complete_checksum(&mut frame, &headers);
-                let sought = sought
-                    .copied()
-                    .or_else(|| Some(self.connections.seek(&headers.flow_tuple()?)));
+                let sought =
+                    sought.copied().or_else(|| Some(self.connections.seek(&headers.flow_tuple()?)));
                 let verdict = self.judge(world, port, (&headers, sought.as_ref()), settled, now);
                 self.carry_out(world, port, &mut headers, verdict, frame, now);
             }

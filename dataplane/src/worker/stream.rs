@@ -32,8 +32,8 @@ use crate::{
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Everybody, Header, Judge, Limits, NO_TICK, NewSegment, Ruling, Segment, Shadow,
-        Side, Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, Limits, NO_TICK, NewSegment, Ruling, Segment,
+        Shadow, Side, Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,

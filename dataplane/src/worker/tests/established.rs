@@ -188,8 +188,7 @@ impl Step {
             if self.from_client { (client_port, server_port) } else { (server_port, client_port) };
         let text = PAYLOADS[self.payload];
         let payload = if self.from_client { text.0 } else { text.1 };
-        let (seq, ack) =
-            if self.from_client { (due.up, due.down) } else { (due.down, due.up) };
+        let (seq, ack) = if self.from_client { (due.up, due.down) } else { (due.down, due.up) };
         let mut out = vec![0; 2048];
         let length = match self.protocol {
             Kind::Udp => Datagram { envelope, src_port, dst_port, payload }.emit(&mut out),
@@ -336,7 +335,8 @@ fn play(policy: &str, steps: &[Step]) -> usize {
     all.extend_from_slice(steps);
     let mut short = 0;
     for (number, step) in (1..).zip(&all) {
-        let talk = usize::from(step.through_service && !step.is_ipv6) + 2 * usize::from(step.is_ipv6);
+        let talk =
+            usize::from(step.through_service && !step.is_ipv6) + 2 * usize::from(step.is_ipv6);
         let due = &mut dues[talk];
         if let Some(policy) = step.policy {
             quick.apply(POLICIES[policy]);
@@ -381,7 +381,8 @@ fn what_an_open_connection_consists_of_goes_the_short_way() {
         };
         for &(is_ipv6, through_service) in talks {
             let bare = |from_client| step(is_ipv6, through_service, from_client, TcpFlags::ACK);
-            let loaded = |from_client| Step { payload: 1, checksum: Sent::Partial, ..bare(from_client) };
+            let loaded =
+                |from_client| Step { payload: 1, checksum: Sent::Partial, ..bare(from_client) };
             let request = [loaded(true), bare(false), loaded(false), bare(true)];
             let steps = request.repeat(5);
             let opening = talks.len();
