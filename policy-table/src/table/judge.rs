@@ -319,13 +319,12 @@ impl Table {
             http.rules.find(scratch, request, &mut |place, logged| {
                 let group = usize::try_from(place).ok().and_then(|place| http.groups.get(place));
                 let Some(peer) = group.and_then(|group| self.find(group.peers, peer, names)) else {
-                    return false;
+                    return;
                 };
                 if found.is_none_or(|(first, _)| place < first) {
                     found = Some((place, peer));
                 }
                 report |= logged.iter().any(|header| !holds(header, request));
-                false
             });
         }
         if let Some((place, peer)) = found {
