@@ -1,14 +1,20 @@
-//! The HTTP rules of a port: one automaton over all of them, run once a request.
+//! The HTTP rules of a port: which of them a request meets.
 //!
-//! Arrives: the distinct HTTP rules of a port. Leaves: which of them a request meets. Method, path and host are matched in
-//! one pass as `method NUL path NUL host NUL`: each rule is one pattern of that shape, so that a pattern of the automaton
-//! *is* a rule and the request's peer only masks the result. No field of a request holds a NUL (one that does matches
-//! nothing), so no pattern can reach across the fields. The last NUL keeps the states within a field ordinary: none of them
-//! is a match.
+//! Arrives: the distinct HTTP rules of a port. Leaves: the places of those that a request meets; its peer only masks the
+//! result. Two engines of one meaning share the rules (ADR 10):
 //!
-//! The automaton is a DFA built while it is used (`regex_automata::hybrid`), in memory that the caller owns
-//! ([`HttpScratch`], one a worker): no lock, no allocation once the states of the traffic are known, a fixed bound, and a
-//! full cache is dropped and rebuilt, which costs time linear in the request and never changes an answer.
+//! - *Plain* rules, nearly all that people write, are a program ([`program`]) that compares text as text. It is small, lies
+//!   together, and is the same for all workers.
+//! - The others are an automaton. Method, path and host are matched in one pass as `method NUL path NUL host NUL`: each rule
+//!   is one pattern of that shape, so that a pattern of the automaton *is* a rule. The last NUL keeps the states within a
+//!   field ordinary: none of them is a match. It is a DFA built while it is used (`regex_automata::hybrid`), in memory that
+//!   the caller owns ([`HttpScratch`], one a worker): no lock, no allocation once the states of the traffic are known, a
+//!   fixed bound, and a full cache is dropped and rebuilt, which costs time linear in the request and never changes an answer.
+//!
+//! No field of a request holds a NUL (one that does matches nothing), so no pattern can reach across the fields.
+
+mod plain;
+mod program;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +28,8 @@ use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Repetition};
 
+use self::plain::Runs;
+use self::program::{Met, Program};
 use crate::rule::pattern::Pattern;
 use crate::rule::{HeaderRule, HttpRule};
 use crate::verdict::HttpRequest;
@@ -29,36 +37,70 @@ use crate::verdict::HttpRequest;
 /// Most bytes of states one automaton keeps per caller.
 const CACHE_BYTES: usize = 4 << 20;
 
+/// Most steps of plain rules: what their program takes to build, and its size, follow them.
+const PLAIN_STEPS: usize = 1 << 20;
+
 /// All HTTP rules of a port.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct HttpRules {
-    /// Its own among all there ever are: the name of the automaton's cache in an [`HttpScratch`].
-    number: u64,
     rules: Arc<[HttpRule]>,
     /// Built at its first use, or before it by [`HttpRules::warm`].
-    automaton: OnceLock<Automaton>,
+    matcher: OnceLock<Matcher>,
+}
+
+/// What finds the rules that a request meets. Rules with a bad pattern are in none of both.
+#[derive(Debug)]
+struct Matcher {
+    /// That of the plain rules.
+    program: Program,
+    /// That of the others, if there are any.
+    automaton: Option<Box<Automaton>>,
+}
+
+impl Matcher {
+    fn of(rules: &[HttpRule]) -> Self {
+        let asks = |rule: &HttpRule| !rule.headers.is_empty() || !rule.logged.is_empty();
+        let places = rules.iter().zip(0..);
+        let all: Vec<(&HttpRule, Met)> =
+            places.map(|(rule, place)| (rule, Met { place, asks: asks(rule) })).collect();
+        let mut runs = Runs::default();
+        let (mut ways, mut others, mut left) = (Vec::new(), Vec::new(), PLAIN_STEPS);
+        for (rule, met) in &all {
+            match plain::ways(rule, &mut runs).filter(|own| plain::steps(own) <= left) {
+                Some(own) => {
+                    left = left.saturating_sub(plain::steps(&own));
+                    ways.extend(own.into_iter().map(|way| (way, *met)));
+                }
+                None => others.push((*rule, *met)),
+            }
+        }
+        let program = Program::of(ways, &runs).unwrap_or_else(|| {
+            others = all;
+            Program::default()
+        });
+        let automaton = (!others.is_empty()).then(|| Box::new(Automaton::of(&others)));
+        Self { program, automaton }
+    }
 }
 
 /// The automaton of some rules.
 #[derive(Debug)]
 struct Automaton {
-    /// For each pattern of the automaton, its rule, and whether the rule asks for header fields: the others need not be
-    /// looked at. Rules with a bad pattern have none.
-    pattern_rule: Vec<(u32, bool)>,
+    /// Its own among all there ever are: the name of its states in an [`HttpScratch`].
+    number: u64,
+    /// The rule of each of its patterns. Rules with a bad pattern have none.
+    met: Vec<Met>,
     /// `None` if it could not be built: then nothing matches.
     dfa: Option<DFA>,
 }
 
 impl Automaton {
-    fn of(rules: &[HttpRule]) -> Self {
-        let mut pattern_rule = Vec::new();
-        let mut patterns = Vec::new();
-        for (rule, place) in rules.iter().zip(0_u32..) {
-            if let Some(hir) = shape(rule) {
-                patterns.push(hir);
-                pattern_rule.push((place, !rule.headers.is_empty() || !rule.logged.is_empty()));
-            }
-        }
+    fn of(rules: &[(&HttpRule, Met)]) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (patterns, met): (Vec<Hir>, Vec<Met>) =
+            rules.iter().filter_map(|(rule, met)| Some((shape(rule)?, *met))).unzip();
         let dfa = nfa(&patterns).and_then(|nfa| {
             let config = DFA::config()
                 .match_kind(MatchKind::All)
@@ -66,20 +108,29 @@ impl Automaton {
                 .skip_cache_capacity_check(true);
             DFA::builder().configure(config).build_from_nfa(nfa).ok()
         });
-        Self { pattern_rule, dfa }
+        Self { number, met, dfa }
+    }
+
+    /// Calls `met` with each rule that a request meets, in no order.
+    fn find(&self, scratch: &mut HttpScratch, request: &HttpRequest<'_>, met: &mut dyn FnMut(Met)) {
+        let Some(dfa) = &self.dfa else { return };
+        let cache = scratch.cache(self.number, dfa);
+        let Some(state) = end(dfa, cache, request).filter(LazyStateID::is_match) else { return };
+        for index in 0..dfa.match_len(cache, state) {
+            let pattern = dfa.match_pattern(cache, state, index);
+            self.met.get(pattern.as_usize()).copied().into_iter().for_each(&mut *met);
+        }
     }
 }
 
 impl HttpRules {
     pub(crate) fn new(rules: Arc<[HttpRule]>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { number, rules, automaton: OnceLock::new() }
+        Self { rules, matcher: OnceLock::new() }
     }
 
-    /// Builds the automaton, so that nobody waits for it on the packet path.
+    /// Builds what finds rules, so that nobody waits for it on the packet path.
     pub(crate) fn warm(&self) {
-        self.automaton.get_or_init(|| Automaton::of(&self.rules));
+        self.matcher.get_or_init(|| Matcher::of(&self.rules));
     }
 
     /// The rules, in order.
@@ -91,34 +142,28 @@ impl HttpRules {
         self.rules.get(usize::try_from(place).ok()?)
     }
 
-    /// Calls `met` with the place of each rule the request meets and the header fields whose mismatch it only reports, in no
-    /// order, until it returns true.
+    /// Calls `meets` with the place of each rule the request meets and the header fields whose mismatch it only reports, in
+    /// no order, and more than once for a rule that the request meets in several ways.
     pub(crate) fn find(
         &self,
         scratch: &mut HttpScratch,
         request: &HttpRequest<'_>,
-        met: &mut dyn FnMut(u32, &[HeaderRule]) -> bool,
+        meets: &mut dyn FnMut(u32, &[HeaderRule]),
     ) {
-        let automaton = self.automaton.get_or_init(|| Automaton::of(&self.rules));
-        let Some(dfa) = &automaton.dfa else { return };
-        let cache = scratch.cache(self.number, dfa);
-        let Some(state) = end(dfa, cache, request) else { return };
-        if !state.is_match() {
-            return;
-        }
-        for index in 0..dfa.match_len(cache, state) {
-            let pattern = dfa.match_pattern(cache, state, index);
-            let meets = match automaton.pattern_rule.get(pattern.as_usize()).copied() {
-                None => false,
-                Some((place, false)) => met(place, &[]),
-                Some((place, true)) => self.rule(place).is_some_and(|rule| {
-                    rule.headers.iter().all(|header| holds(header, request))
-                        && met(place, &rule.logged)
-                }),
-            };
-            if meets {
-                return;
+        let matcher = self.matcher.get_or_init(|| Matcher::of(&self.rules));
+        let mut met = |Met { place, asks }| {
+            if !asks {
+                return meets(place, &[]);
             }
+            if let Some(rule) = self.rule(place)
+                && rule.headers.iter().all(|header| holds(header, request))
+            {
+                meets(place, &rule.logged);
+            }
+        };
+        matcher.program.find([request.method, request.path, request.host], &mut met);
+        if let Some(automaton) = &matcher.automaton {
+            automaton.find(scratch, request, &mut met);
         }
     }
 }
@@ -264,136 +309,4 @@ pub(crate) fn holds(wanted: &HeaderRule, request: &HttpRequest<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pattern(text: &str) -> Option<Pattern> {
-        (!text.is_empty()).then(|| Pattern::new(text))
-    }
-
-    fn meets(method: &str, path: &str, host: &str, request: (&str, &str, &str)) -> bool {
-        let rule = HttpRule {
-            method: pattern(method),
-            path: pattern(path),
-            host: pattern(host),
-            ..HttpRule::default()
-        };
-        let rules = HttpRules::new(vec![rule].into());
-        let mut found = false;
-        let request =
-            HttpRequest { method: request.0, path: request.1, host: request.2, headers: &|_| {} };
-        rules.find(&mut HttpScratch::default(), &request, &mut |_, _| {
-            found = true;
-            true
-        });
-        found
-    }
-
-    fn path(pattern: &str, path: &str) -> bool {
-        meets("", pattern, "", ("GET", path, "h"))
-    }
-
-    #[test]
-    fn a_path_must_match_whole_query_included() {
-        assert!(path("/public", "/public"));
-        assert!(
-            !path("/public", "/public/")
-                && !path("/public", "/publicx")
-                && !path("/public", "/public?x=1")
-        );
-        assert!(path("/public(\\?.*)?", "/public?x=1"));
-        assert!(!path("public", "/public"));
-        assert!(
-            path(".*public$", "/maybe/public")
-                && path("^/public$", "/public")
-                && path("\\A/public\\z", "/public")
-        );
-        assert!(!path("/a|/b", "/ab") && path("/a|/b", "/b"));
-    }
-
-    #[test]
-    fn fields_do_not_run_into_each_other() {
-        assert!(!meets("GET", ".*", "b", ("GET", "/a", "ab")));
-        assert!(!meets(".*", "/x", "", ("GET", "/y\0/x", "h")), "a field with NUL matches nothing");
-        assert!(!meets("", "/[^b]*", "", ("GET", "/a\0\0b", "h")));
-        assert!(meets("GET|POST", "/x", "h(:80)?", ("POST", "/x", "h:80")));
-        assert!(!meets("^$", "", "", ("GET", "/", "")) && meets("", "", "^$", ("GET", "/", "")));
-        assert!(meets("", "", "", ("X", "y", "")), "a rule without fields is met by every request");
-    }
-
-    #[test]
-    fn case_counts_unless_the_pattern_says_otherwise() {
-        assert!(
-            !meets("get", "", "", ("GET", "/", "h")) && meets("(?i)get", "", "", ("GET", "/", "h"))
-        );
-        assert!(!meets("(?i)get", "/X", "", ("GET", "/x", "h")), "a flag ends with its field");
-    }
-
-    #[test]
-    fn classes_are_ascii_as_in_re2() {
-        assert!(path("/\\d+", "/12") && !path("/\\d+", "/\u{0661}"));
-        assert!(path("/.", "/\u{00e9}") && path("/[[:alpha:]]", "/z"));
-        assert!(path("/[a&&b]+", "/a&b") && path("/[[x]+", "/[x"));
-        assert!(path("/\\Qa.b\\E", "/a.b") && !path("/\\Qa.b\\E", "/axb"));
-        assert!(
-            path("/a{,3}", "/a{,3}")
-                && path("/\\<", "/<")
-                && path("/[\\w.]+", "/a_Z.9")
-                && path("/[^\\d]", "/x")
-        );
-        assert!(
-            path("/\\W", "/-")
-                && !path("/\\W", "/a")
-                && path("/[\\D5]", "/5")
-                && !path("/[\\D5]", "/6")
-        );
-    }
-
-    #[test]
-    fn a_bad_pattern_disables_its_rule_and_no_other() {
-        let bad = HttpRule { path: pattern("("), ..HttpRule::default() };
-        let good = HttpRule { path: pattern("/ok"), ..HttpRule::default() };
-        let rules = HttpRules::new(vec![bad, good].into());
-        let mut met = Vec::new();
-        for path in ["(", "/ok", "/"] {
-            let request = HttpRequest { method: "GET", path, host: "", headers: &|_| {} };
-            rules.find(&mut HttpScratch::default(), &request, &mut |place, _| {
-                met.push(place);
-                false
-            });
-        }
-        assert_eq!(met, [1]);
-    }
-
-    #[test]
-    fn all_rules_a_request_meets_are_found_whatever_their_order() {
-        let rule = |text: &&str| HttpRule { path: pattern(text), ..HttpRule::default() };
-        let rules = HttpRules::new(["/a.*", "/ab", "/.*", "/b"].iter().map(rule).collect());
-        let mut met = Vec::new();
-        let request = HttpRequest { method: "GET", path: "/ab", host: "", headers: &|_| {} };
-        rules.find(&mut HttpScratch::default(), &request, &mut |place, _| {
-            met.push(place);
-            false
-        });
-        met.sort_unstable();
-        assert_eq!(met, [0, 1, 2]);
-    }
-
-    #[test]
-    fn header_fields_of_one_name_are_joined_before_they_are_compared() {
-        let fields: [(&str, &[u8]); 3] = [("x-a", b"1"), ("Other", b"z"), ("X-A", b"2")];
-        let headers = |each: &mut dyn FnMut(&str, &[u8])| {
-            fields.iter().for_each(|(name, value)| each(name, value))
-        };
-        let request = HttpRequest { method: "GET", path: "/", host: "", headers: &headers };
-        let rule = |name: &str, value: Option<&str>| HeaderRule {
-            name: name.into(),
-            value: value.map(Into::into),
-        };
-        assert!(holds(&rule("X-a", Some("1,2")), &request) && holds(&rule("x-A", None), &request));
-        for value in ["1", "2", "1,", "1,2,", "2,1", ""] {
-            assert!(!holds(&rule("X-A", Some(value)), &request), "{value:?}");
-        }
-        assert!(!holds(&rule("gone", None), &request) && !holds(&rule("X-A:", None), &request));
-    }
-}
+mod tests;
