@@ -93,6 +93,7 @@ fn check_plain(frame: &[u8], headers: &Headers) {
     for wanted in [
         FlowTuple { source: address, src_port: 7, ..flow },
         FlowTuple { destination: address, ..flow },
+        FlowTuple { dst_port: 8, ..flow },
         FlowTuple { source: address, destination: address, dst_port: 8, ..flow },
     ] {
         let (mut short, mut long, mut headers) = (short.clone(), long.clone(), headers);

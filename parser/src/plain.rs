@@ -380,6 +380,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_is_no_host_sends_and_receives_nothing_plain() {
+        let between = |source: &str, destination: &str| {
+            let mut segment = segment(false, TcpFlags::ACK, b"");
+            segment.envelope.source = source.parse().unwrap();
+            segment.envelope.destination = destination.parse().unwrap();
+            Plain::read(&built(|out| segment.emit(out)))
+        };
+        for (host, others) in [
+            ("10.0.0.1", &["224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"][..]),
+            ("fd00::1", &["ff02::1", "::ffff:10.0.0.2"]),
+        ] {
+            assert!(between(host, host).is_some());
+            others.iter().for_each(|other| assert_eq!(between(host, other), None, "{other}"));
+        }
+        for (host, others) in [
+            ("10.0.0.1", &["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"][..]),
+            ("fd00::1", &["::", "::1", "::10.0.0.2", "::ffff:10.0.0.2", "ff02::1"]),
+        ] {
+            others.iter().for_each(|other| assert_eq!(between(other, host), None, "{other}"));
+        }
+    }
+
+    #[test]
+    fn a_checksum_that_computes_to_0_means_none_in_a_datagram_only() {
+        type Build = fn(bool, &[u8]) -> Vec<u8>;
+        let segment: Build = |is_ipv6, payload| tcp_frame(is_ipv6, TcpFlags::ACK, payload);
+        for (is_ipv6, build, offset, expected) in [
+            (false, segment, 34 + 16, [0, 0]),
+            (true, segment, 54 + 16, [0, 0]),
+            (false, udp_frame as Build, 34 + 6, [0xff, 0xff]),
+            (true, udp_frame as Build, 54 + 6, [0xff, 0xff]),
+        ] {
+            let field = offset..offset + 2;
+            let sent = build(is_ipv6, &[0, 0]);
+            let mut frame = build(is_ipv6, &sent[field.clone()]);
+            let (plain, flow) = Plain::read(&frame).unwrap();
+            let pseudo_header = plain.pseudo_header(&flow);
+            frame[field.clone()].copy_from_slice(&pseudo_header.value().to_be_bytes());
+            assert!(plain.complete_checksum(plain.transport(&mut frame), pseudo_header));
+            assert_eq!(frame[field], expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_plain_has_headers_that_say_the_same(

@@ -14,9 +14,10 @@ use std::{fs, path::Path};
 
 use parser::{
     ParseError,
-    checksum::{complete_partial, verify_transport, verify_transport_parts},
+    checksum::{Sum, complete_partial, verify_transport, verify_transport_parts},
     fragment::{Arrival, FragmentKey, Limits, Reassembler},
     headers::{Headers, Transport},
+    plain::Plain,
 };
 
 /// The corpus as (file name, frame), in the order of names.
@@ -59,6 +60,39 @@ fn every_prefix_and_every_flipped_byte_keeps_them_too() {
             frame[place] ^= 0xff;
             headers::check(&frame);
             frame[place] ^= 0xff;
+        }
+    }
+}
+
+/// Gives an IPv4 header without options the checksum that it should have.
+fn repair(frame: &mut [u8]) {
+    if frame[12..14] == [0x08, 0x00] {
+        frame[24..26].fill(0);
+        let checksum = Sum::new().add_bytes(&frame[14..34]).checksum();
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+/// Without its repair, the header's checksum would hide every other question.
+#[test]
+fn every_value_of_every_byte_of_a_plain_header_keeps_them_too() {
+    for name in ["linux-tcp4-ap.0", "linux-tcp6-ap.0", "linux-udp4.0", "linux-udp6.0"] {
+        let (_, frame) = named(name).remove(0);
+        let check = |place: usize, new: &[u8]| {
+            let mut spoilt = frame.clone();
+            spoilt[place..place + new.len()].copy_from_slice(new);
+            headers::check(&spoilt);
+            repair(&mut spoilt);
+            headers::check(&spoilt);
+        };
+        let (plain, _) = Plain::read(&frame).unwrap();
+        let end = plain.packet_end() - plain.payload_len();
+        for place in 0..end {
+            (0..=u8::MAX).for_each(|new| check(place, &[new]));
+        }
+        for place in (0..end).step_by(2) {
+            check(place, &[0; 2]);
+            check(place, &[0xff; 2]);
         }
     }
 }
