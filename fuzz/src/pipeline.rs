@@ -642,13 +642,14 @@ impl Run {
         let stranger =
             ADDRESSES[STRANGER].iter().any(|address| headers.source() == Some(ip(address)));
         assert!(!stranger || from == STRANGER, "somebody spoke for the stranger");
-        if port != SERVER {
-            return;
-        }
         let (Transport::Tcp(tcp), Some(tuple)) = (headers.transport, headers.flow_tuple()) else {
             return;
         };
-        if tcp.dst_port != 80 {
+        if port == CLIENT && tcp.src_port == 80 && tcp.flags.is_opening() {
+            // The server opens it: what comes back are replies, and no request that the rule is about.
+            self.received.entry((tuple.destination, tcp.dst_port)).or_default().is_open = true;
+        }
+        if port != SERVER || tcp.dst_port != 80 {
             return;
         }
         let is_open = !self.strict;
