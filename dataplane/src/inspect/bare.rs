@@ -150,6 +150,7 @@ mod tests {
         behind: i32,
         flags: TcpFlags,
         window: u16,
+        urgent: u16,
         options: usize,
     }
 
@@ -178,17 +179,20 @@ mod tests {
         let near = || prop_oneof![12 => Just(0), 1 => -3_i32..3];
         let payload = prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => 1..TEXTS.len()];
         let options = prop_oneof![6 => Just(1_usize), 1 => 0..OPTIONS.len()];
-        let step = (any::<bool>(), payload, near(), near(), flags, 0..2000_u16, options);
-        let step =
-            step.prop_map(|(from_client, payload, ahead, behind, flags, window, options)| Step {
+        let urgent = prop_oneof![12 => Just(0_u16), 1 => 1..9_u16];
+        let step = (any::<bool>(), payload, near(), near(), flags, (0..2000_u16, urgent), options);
+        let step = step.prop_map(
+            |(from_client, payload, ahead, behind, flags, (window, urgent), options)| Step {
                 from_client,
                 payload,
                 ahead,
                 behind,
                 flags,
                 window,
+                urgent,
                 options,
-            });
+            },
+        );
         proptest::collection::vec(step, 1..40)
     }
 
@@ -238,7 +242,7 @@ mod tests {
                 ack: at(ack, step.behind),
                 flags: step.flags,
                 window: step.window,
-                urgent: 0,
+                urgent: step.urgent,
                 options: OPTIONS[step.options],
                 payload,
             };
@@ -258,7 +262,8 @@ mod tests {
             }
             if step.ahead == 0 {
                 let sent = if step.from_client { &mut up } else { &mut down };
-                *sent = sent.wrapping_add(u32::try_from(payload.len()).unwrap());
+                let length = u32::try_from(payload.len()).unwrap();
+                *sent = sent.wrapping_add(length + u32::from(step.flags.is_fin()));
             }
         }
         short
@@ -280,6 +285,7 @@ mod tests {
             behind: 0,
             flags: TcpFlags::ACK,
             window: 900,
+            urgent: 0,
             options: 1,
         };
         let request = [step(true, 1), step(false, 0), step(false, 1), step(true, 0)];

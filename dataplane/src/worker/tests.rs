@@ -78,6 +78,7 @@ struct Rig {
     identities: Identities,
     neighbours: Vec<Arc<Neighbour>>,
     mtus: [usize; 4],
+    homes: [WorkerId; 4],
     host_kind: PortKind,
     audit: bool,
 }
@@ -116,6 +117,7 @@ impl Rig {
             identities,
             neighbours,
             mtus: [1500; 4],
+            homes: [WorkerId(0); 4],
             host_kind: PortKind::Host,
             audit: false,
         };
@@ -142,7 +144,7 @@ impl Rig {
                     kind: if *name == "host" { self.host_kind } else { PortKind::Pod },
                     mac: our_mac(number),
                     neighbour: Arc::clone(&self.neighbours[number]),
-                    home: WorkerId(0),
+                    home: self.homes[number],
                     mtu: self.mtus[number],
                     endpoint: table.endpoint_named("default", name),
                 })

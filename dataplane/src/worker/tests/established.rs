@@ -22,8 +22,8 @@ struct Step {
     padding: usize,
     checksum: Sent,
     spoils: Spoils,
-    /// The policy that comes into force before it.
-    policy: Option<usize>,
+    /// The policy that comes into force before it, and whether it is only tried.
+    policy: Option<(usize, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,7 +55,15 @@ enum Spoils {
 
 const POLICIES: [&str; 3] = ["", L4, L7];
 
-const PAYLOADS: [(&[u8], &[u8]); 5] = [
+/// A long text that begins and ends like this.
+const fn filled(head: &[u8], tail: &[u8]) -> [u8; 3000] {
+    let mut text = [b'x'; 3000];
+    text.split_at_mut(head.len()).0.copy_from_slice(head);
+    text.split_at_mut(3000 - tail.len()).1.copy_from_slice(tail);
+    text
+}
+
+const PAYLOADS: [(&[u8], &[u8]); 8] = [
     (b"", b""),
     (
         b"POST /v1/request-landing HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
@@ -64,6 +72,26 @@ const PAYLOADS: [(&[u8], &[u8]); 5] = [
     (b"PUT /v1/exhaust-port HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
     (b"POST /v1/request-landing HTTP/1.1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
     (&[b'x'; 1461], &[b'y'; 1461]),
+    // More than is kept for the next request once this one has arrived.
+    (
+        &filled(
+            b"POST /v1/request-landing HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nX: ",
+            b"\r\n\r\n",
+        ),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
+    // The end of these is kept back: it is not judged yet, or beyond the window.
+    (
+        b"POST /v1/request-landing HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nPUT /v1/exha",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
+    (
+        &filled(
+            b"POST /v1/request-landing HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n",
+            b"",
+        ),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
 ];
 
 const OPTIONS: [&[u8]; 4] = [
@@ -100,7 +128,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Spoils::Address),
         2 => (0..8 * 74_usize).prop_map(Spoils::Bit),
     ];
-    let policy = prop_oneof![16 => Just(None), 1 => (0..POLICIES.len()).prop_map(Some)];
+    let policy = (0..POLICIES.len(), prop::bool::weighted(0.2));
+    let policy = prop_oneof![16 => Just(None), 1 => policy.prop_map(Some)];
     let kind = prop_oneof![8 => Just(Kind::Tcp), 1 => Just(Kind::Udp)];
     let step = (
         (often(4), any::<bool>(), kind, any::<bool>(), flags),
@@ -189,7 +218,7 @@ impl Step {
         let text = PAYLOADS[self.payload];
         let payload = if self.from_client { text.0 } else { text.1 };
         let (seq, ack) = if self.from_client { (due.up, due.down) } else { (due.down, due.up) };
-        let mut out = vec![0; 2048];
+        let mut out = vec![0; 4000];
         let length = match self.protocol {
             Kind::Udp => Datagram { envelope, src_port, dst_port, payload }.emit(&mut out),
             Kind::Tcp => Segment {
@@ -280,7 +309,9 @@ impl Rig {
     /// What is known of the connections that steps speak of.
     fn knowledge(&mut self) -> Vec<String> {
         let talks = [("10.0.0.2", 80, 40000), ("10.0.0.2", 8080, 40001), ("fd00::2", 80, 40000)];
-        let mut known = vec![format!("{:?}", self.worker.counters)];
+        let Worker { counters, deadlines, reporting, .. } = &self.worker;
+        let told: Vec<_> = std::iter::from_fn(|| reporting.events.pop()).collect();
+        let mut known = vec![format!("{counters:?} {told:?}"), format!("{deadlines:?}")];
         for protocol in [parser::network::Protocol::TCP, parser::network::Protocol::UDP] {
             for (server, dst_port, src_port) in talks {
                 let source = ip(if server.contains(':') { "fd00::1" } else { "10.0.0.1" });
@@ -324,7 +355,13 @@ fn step(is_ipv6: bool, through_service: bool, from_client: bool, flags: TcpFlags
 
 /// Opens every talk, and plays the steps the short way and the long way; how many of them were short.
 fn play(policy: &str, steps: &[Step]) -> usize {
-    let (mut quick, mut slow) = (Rig::new(policy), Rig::new(policy));
+    let [mut quick, mut slow] = [(); 2].map(|()| {
+        let mut rig = Rig::new(policy);
+        // What comes from the one link may be too long for the other.
+        rig.mtus[1] = 4000;
+        rig.apply(policy);
+        rig
+    });
     let mut dues = [Due { up: 1000, down: 5000 }; 3];
     let mut all = Vec::new();
     for (is_ipv6, through_service) in [(false, false), (false, true), (true, false)] {
@@ -338,9 +375,11 @@ fn play(policy: &str, steps: &[Step]) -> usize {
         let talk =
             usize::from(step.through_service && !step.is_ipv6) + 2 * usize::from(step.is_ipv6);
         let due = &mut dues[talk];
-        if let Some(policy) = step.policy {
-            quick.apply(POLICIES[policy]);
-            slow.apply(POLICIES[policy]);
+        if let Some((policy, is_tried)) = step.policy {
+            for rig in [&mut quick, &mut slow] {
+                rig.audit = is_tried;
+                rig.apply(POLICIES[policy]);
+            }
         }
         let packet = step.packet(*due);
         let now = Tick(number);
@@ -352,7 +391,8 @@ fn play(policy: &str, steps: &[Step]) -> usize {
         if step.ahead == 0 && step.protocol == Kind::Tcp {
             let text = PAYLOADS[step.payload];
             let length = if step.from_client { text.0.len() } else { text.1.len() };
-            let length = u32::try_from(length).unwrap() + u32::from(step.flags.is_syn());
+            let flags = u32::from(step.flags.is_syn()) + u32::from(step.flags.is_fin());
+            let length = u32::try_from(length).unwrap() + flags;
             let sent = if step.from_client { &mut due.up } else { &mut due.down };
             *sent = sent.wrapping_add(length);
         }
@@ -388,5 +428,46 @@ fn what_an_open_connection_consists_of_goes_the_short_way() {
             let opening = talks.len();
             assert_eq!(play(policy, &steps), opening + steps.len(), "{policy} {is_ipv6}");
         }
+    }
+}
+
+#[test]
+fn what_an_acknowledgement_frees_is_charged_no_more() {
+    // A stream that decides, and one that only watches.
+    for policy in [L7, ""] {
+        let long = Step { payload: 5, ..step(false, false, true, TcpFlags::ACK) };
+        let bare = Step { window: 10_000, ..step(false, false, false, TcpFlags::ACK) };
+        play(policy, &[bare, long, bare]);
+    }
+}
+
+#[test]
+fn what_is_kept_back_of_a_segment_does_not_leave_with_the_rest() {
+    for payload in [6, 7] {
+        play(L7, &[Step { payload, ..step(false, false, true, TcpFlags::ACK) }]);
+    }
+}
+
+#[test]
+fn a_stream_whose_first_segment_is_dropped_is_woken_all_the_same() {
+    let bare = step(false, false, true, TcpFlags::ACK);
+    let first = Step { policy: Some((2, false)), checksum: Sent::Wrong, ..bare };
+    play("", &[first, bare]);
+}
+
+#[test]
+fn what_only_another_worker_can_send_is_handed_to_it() {
+    let mut rig = Rig::new("");
+    rig.shake_hands();
+    let poll = mio::Poll::new().unwrap();
+    let other = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+    rig.worker.workers.push(Arc::clone(&other));
+    rig.homes[1] = WorkerId(1);
+    rig.apply("");
+    rig.worker.ports.remove(DEATHSTAR);
+    for _ in 0..2 {
+        rig.put_in(TIEFIGHTER, &bytes(&request(1001, 5001, b"")));
+        rig.worker.turn();
+        assert!(matches!(other.pop(), Some(Parcel::Transmit { port: DEATHSTAR, .. })));
     }
 }
