@@ -94,6 +94,9 @@ fn sum_words(bytes: &[u8]) -> u16 {
     }
     let [a, b, c, d] = lanes;
     let mut sum = add_wide(add_wide(a, b), add_wide(c, d));
+    if rest.is_empty() {
+        return u16::from_be(fold(sum));
+    }
     let (words, rest) = rest.as_chunks::<8>();
     for word in words {
         sum = add_wide(sum, u64::from_ne_bytes(*word));

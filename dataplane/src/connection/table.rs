@@ -212,23 +212,29 @@ impl Connections {
         self.search(tuple, self.hash(tuple))
     }
 
-    /// Looks for the connection that a packet with this tuple belongs to, without waiting for its memory: [`Connections::found`]
-    /// tells which it is.
+    /// Begins to look for the connection that a packet with this tuple belongs to; [`Connections::found`] tells which it is.
+    #[inline]
     pub fn seek(&self, tuple: &FlowTuple) -> Sought {
-        let hash = self.hash(tuple);
+        Sought { tuple: *tuple, hash: self.hash(tuple), guess: None, version: self.version }
+    }
+
+    /// Guesses where the connection is, and asks for its memory.
+    #[inline]
+    pub fn guess(&self, sought: &mut Sought) {
         let mut guess = None;
         // The index keeps seven bits of each hash, so the first entry that has the same ones is nearly always the right one.
-        let _first = self.index.find(hash, |entry| {
+        let _first = self.index.find(sought.hash, |entry| {
             guess = Some(*entry);
             true
         });
         if let Some(slot) = guess.and_then(|entry| self.slots.get(entry.slot())) {
             prefetch(slot, size_of::<Slot>());
         }
-        Sought { tuple: *tuple, hash, guess, version: self.version }
+        sought.guess = guess;
     }
 
     /// Asks for the memory behind the connection that is looked for.
+    #[inline]
     pub fn approach(&self, sought: &Sought) {
         let slot = sought.guess.and_then(|entry| self.slots.get(entry.slot()));
         if let Some(connection) = slot.and_then(Slot::connection) {
