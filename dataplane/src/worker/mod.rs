@@ -347,7 +347,7 @@ impl<P: Port> Worker<P> {
         let mut batch = std::mem::take(&mut self.read);
         self.counters.received += frames.len() as u64;
         for ((frame, read), (port, settled)) in frames.drain(..).zip(&batch).zip(notes) {
-            self.process(world, port, (frame, read.as_ref()), settled, now);
+            self.process(world, port, frame, read.as_ref(), settled, now);
         }
         batch.clear();
         self.read = batch;
@@ -379,7 +379,8 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         port: PortId,
-        (frame, read): (Frame, Option<&(Plain, Sought)>),
+        frame: Frame,
+        read: Option<&(Plain, Sought)>,
         settled: bool,
         now: Tick,
     ) {
