@@ -182,8 +182,7 @@ impl Frame {
     pub fn parts_mut(&mut self) -> (&mut [u8], Parts<'_>) {
         let rest = self.rest();
         // SAFETY: as in `bytes_mut`; the other parts lie in other chunks.
-        let first =
-            unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.first_len()) };
+        let first = unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.first_len()) };
         (first, rest)
     }
 
