@@ -141,7 +141,6 @@ impl Packed {
         Self((index as u64) << 32 | (len as u64) << 16 | behind as u64)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "these bits are all of it")]
     const fn index(self) -> u32 {
         (self.0 >> 32) as u32
     }
