@@ -53,16 +53,13 @@ impl Neighbour {
     /// The address, once it is known.
     pub fn mac(&self) -> Option<MacAddress> {
         let value = self.0.load(Ordering::Relaxed);
-        let [_, _, a, b, c, d, e, f] = value.to_be_bytes();
-        (value & KNOWN != 0).then_some(MacAddress::new([a, b, c, d, e, f]))
+        (value & KNOWN != 0).then_some(MacAddress::from_bits(value))
     }
 
     /// Learns the address; the first one stays.
     pub fn learn(&self, mac: MacAddress) {
-        let [a, b, c, d, e, f] = mac.octets();
-        let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | KNOWN;
         let _known_already =
-            self.0.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed);
+            self.0.compare_exchange(0, mac.bits() | KNOWN, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -5,19 +5,24 @@ use std::net::IpAddr;
 use parser::{
     answer::{self, ErrorReply},
     checksum::{complete_partial, verify_transport},
-    ethernet::MacAddress,
-    flow_key::FlowKey,
+    ethernet::{MacAddress, Stations},
+    flow_key::{FlowKey, FlowTuple},
     fragment::{FragmentKey, Limits, Reassembler},
     headers::{Headers, Transport},
+    plain::Plain,
     rewrite::{self, TcpEdit},
-    tcp::{SackBlock, SeqNumber, TcpOption, Timestamps},
+    tcp::{SackBlock, SeqNumber, TcpFlags, TcpOption, Timestamps},
 };
 
 const MAC: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 9]);
 
 /// Panics if one of the parser's promises is broken.
 pub(crate) fn check(frame: &[u8]) {
-    let Ok(headers) = Headers::parse(frame) else { return };
+    let Ok(headers) = Headers::parse(frame) else {
+        assert_eq!(Plain::read(frame), None, "what has no headers is not plain");
+        return;
+    };
+    check_plain(frame, &headers);
     check_offsets(frame, &headers);
     check_answers(frame, &headers);
     check_edits(frame, &headers);
@@ -49,6 +54,65 @@ fn check_offsets(frame: &[u8], headers: &Headers) {
             assert_eq!(first.payload_offset, headers.payload_offset);
         }
     }
+}
+
+/// A plain frame is what its headers say, and its edits are theirs.
+fn check_plain(frame: &[u8], headers: &Headers) {
+    let Some((plain, flow)) = Plain::read(frame) else { return };
+    assert_eq!(headers.flow_tuple(), Some(flow));
+    assert_eq!(plain.is_tcp(), headers.tcp().is_some());
+    assert_eq!(plain.packet_end(), headers.packet_end());
+    assert_eq!(Some(plain.packet_len()), headers.network.packet_len());
+    assert_eq!(plain.payload_len(), headers.payload_len);
+    assert!(headers.hop_limit() > Some(1));
+    assert!(!headers.network.has_martian_source() && !headers.network.is_to_group());
+    let (mut short, mut long) = (frame.to_vec(), frame.to_vec());
+    let transport = plain.transport(&mut short);
+    if let Some((tcp, options, payload)) = plain.tcp(transport) {
+        assert!(tcp.flags.without(TcpFlags::PSH) == TcpFlags::ACK);
+        assert_eq!(Some(&tcp), headers.tcp());
+        assert_eq!(options, headers.tcp_option_bytes(frame));
+        assert_eq!(Some(payload), headers.payload(frame));
+    }
+    let pseudo_header = plain.pseudo_header(&flow);
+    let was_partial = plain.complete_checksum(transport, pseudo_header);
+    assert_eq!(was_partial, complete_partial(&mut long, headers));
+    let has_none =
+        long.get(headers.transport_offset + 6..).is_some_and(|it| it.starts_with(&[0, 0]));
+    if plain.is_tcp() || !has_none {
+        assert_eq!(
+            plain.is_intact(plain.transport(&mut short), pseudo_header),
+            verify_transport(&long, headers)
+        );
+    }
+    let address = match flow.source {
+        IpAddr::V6(_) => IpAddr::from([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
+        IpAddr::V4(_) => IpAddr::from([10, 0, 0, 7]),
+    };
+    let mut headers = Headers::parse(&long).unwrap_or(*headers);
+    for wanted in [
+        FlowTuple { source: address, src_port: 7, ..flow },
+        FlowTuple { destination: address, ..flow },
+        FlowTuple { source: address, destination: address, dst_port: 8, ..flow },
+    ] {
+        let (mut short, mut long, mut headers) = (short.clone(), long.clone(), headers);
+        assert!(plain.translate(&mut short, &flow, &wanted));
+        let port = |is: u16, wanted: u16| (is != wanted).then_some(wanted);
+        let (src_port, dst_port) =
+            (port(flow.src_port, wanted.src_port), port(flow.dst_port, wanted.dst_port));
+        if (flow.source, flow.src_port) != (wanted.source, wanted.src_port) {
+            assert!(rewrite::source(&mut long, &mut headers, wanted.source, src_port).is_ok());
+        }
+        if (flow.destination, flow.dst_port) != (wanted.destination, wanted.dst_port) {
+            let to = wanted.destination;
+            assert!(rewrite::destination(&mut long, &mut headers, to, dst_port).is_ok());
+        }
+        assert_eq!(short, long);
+    }
+    assert!(plain.forward(&mut short, Stations { destination: MAC, source: MAC }));
+    assert!(rewrite::decrement_hop_limit(&mut long, &mut headers).is_ok());
+    assert!(rewrite::macs(&mut long, &mut headers, MAC, MAC).is_ok());
+    assert_eq!(short, long);
 }
 
 /// What we send in answer, we would take ourselves.

@@ -158,7 +158,7 @@ struct Wire {
 }
 
 impl Port for Wire {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, _pool: &mut Pool) -> Refused {
+    fn receive(&mut self, batch: &mut Vec<Frame>, budget: usize, _pool: &mut Pool) -> Refused {
         let mut waiting = self.to_worker.borrow_mut();
         let count = budget.min(waiting.len());
         batch.extend(waiting.drain(..count));

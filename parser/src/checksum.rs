@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::{
     bytes,
     headers::{Headers, Transport},
+    ipv4,
     network::{Network, Protocol},
 };
 
@@ -93,6 +94,9 @@ fn sum_words(bytes: &[u8]) -> u16 {
     }
     let [a, b, c, d] = lanes;
     let mut sum = add_wide(add_wide(a, b), add_wide(c, d));
+    if rest.is_empty() {
+        return u16::from_be(fold(sum));
+    }
     let (words, rest) = rest.as_chunks::<8>();
     for word in words {
         sum = add_wide(sum, u64::from_ne_bytes(*word));
@@ -118,10 +122,25 @@ const fn add_wide(a: u64, b: u64) -> u64 {
 }
 
 /// Adds the four words of a wide sum.
+#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+#[inline]
 const fn fold(sum: u64) -> u16 {
-    let [a, b, c, d, e, f, g, h] = sum.to_ne_bytes();
-    let low = add(u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
-    add(low, add(u16::from_ne_bytes([e, f]), u16::from_ne_bytes([g, h])))
+    let (half, carry) = ((sum >> 32) as u32).overflowing_add(sum as u32);
+    let half = half.wrapping_add(carry as u32);
+    add((half >> 16) as u16, half as u16)
+}
+
+/// Whether an IPv4 header without options is intact (RFC 791 §3.1).
+#[must_use]
+#[inline]
+pub(crate) fn is_intact_ipv4(header: &[u8; ipv4::MIN_HEADER_LEN]) -> bool {
+    // Five numbers of 32 bits do not overflow 64.
+    let sum = header
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .fold(0, |sum: u64, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
+    fold(sum) == 0xffff
 }
 
 /// What an edit adds to the sum of the range it lies in (RFC 1624 §3, equation 3).

@@ -11,35 +11,51 @@ use crate::{ParseError, bytes};
 pub const HEADER_LEN: usize = 14;
 
 /// A 48-bit station address.
+///
+/// INVARIANT: the number's upper 16 bits are zero.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddress([u8; 6]);
+pub struct MacAddress(u64);
 
 impl MacAddress {
     /// The address of every station on the link.
-    pub const BROADCAST: Self = Self([0xff; 6]);
+    pub const BROADCAST: Self = Self::new([0xff; 6]);
 
     /// The address with these bytes, in transmission order.
     #[must_use]
     pub const fn new(octets: [u8; 6]) -> Self {
-        Self(octets)
+        let [a, b, c, d, e, f] = octets;
+        Self(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
+    /// The address whose bytes are the lower 48 bits of this number, the first of them the highest.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits & 0xffff_ffff_ffff)
+    }
+
+    /// The bytes as one number, the first of them the highest of 48 bits.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
     }
 
     /// The bytes in transmission order.
     #[must_use]
     pub const fn octets(self) -> [u8; 6] {
-        self.0
+        let [_, _, a, b, c, d, e, f] = self.0.to_be_bytes();
+        [a, b, c, d, e, f]
     }
 
     /// Whether the group bit is set: multicast or broadcast.
     #[must_use]
     pub const fn is_group(self) -> bool {
-        self.0[0] & 1 != 0
+        self.0 >> 40 & 1 != 0
     }
 }
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f] = self.0;
+        let [a, b, c, d, e, f] = self.octets();
         write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
     }
 }
@@ -91,6 +107,39 @@ impl fmt::Debug for EtherType {
     }
 }
 
+/// Whom a frame is for, and who sent it, as the frame's first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stations {
+    /// The station the frame is for.
+    pub destination: MacAddress,
+    /// The station that sent it.
+    pub source: MacAddress,
+}
+
+impl Stations {
+    /// Bytes that they take.
+    pub const LEN: usize = 12;
+
+    /// Reads them.
+    #[must_use]
+    #[inline]
+    pub const fn read(bytes: &[u8; Self::LEN]) -> Self {
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *bytes;
+        let (destination, source) = ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]);
+        Self { destination: MacAddress::new(destination), source: MacAddress::new(source) }
+    }
+
+    /// Their bytes.
+    #[must_use]
+    #[inline]
+    pub const fn to_bytes(self) -> [u8; Self::LEN] {
+        let [d0, d1, d2, d3, d4, d5, s0, s1] =
+            (self.destination.0 << 16 | self.source.0 >> 32).to_be_bytes();
+        let [_, _, _, _, s2, s3, s4, s5] = self.source.0.to_be_bytes();
+        [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]
+    }
+}
+
 /// The header of an Ethernet II frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ethernet {
@@ -118,18 +167,18 @@ impl Ethernet {
         if ethertype.is_vlan() {
             return Err(ParseError::EthernetVlan);
         }
-        let source = MacAddress([s0, s1, s2, s3, s4, s5]);
+        let source = MacAddress::new([s0, s1, s2, s3, s4, s5]);
         if source.is_group() {
             return Err(ParseError::EthernetGroupSource);
         }
-        Ok(Self { destination: MacAddress([d0, d1, d2, d3, d4, d5]), source, ethertype })
+        Ok(Self { destination: MacAddress::new([d0, d1, d2, d3, d4, d5]), source, ethertype })
     }
 
     /// The header's bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; HEADER_LEN] {
-        let [d0, d1, d2, d3, d4, d5] = self.destination.0;
-        let [s0, s1, s2, s3, s4, s5] = self.source.0;
+        let [d0, d1, d2, d3, d4, d5] = self.destination.octets();
+        let [s0, s1, s2, s3, s4, s5] = self.source.octets();
         let [t0, t1] = self.ethertype.0.to_be_bytes();
         [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]
     }
@@ -189,8 +238,8 @@ mod tests {
         ) {
             source[0] &= 0xfe;
             let header = Ethernet {
-                destination: MacAddress(destination),
-                source: MacAddress(source),
+                destination: MacAddress::new(destination),
+                source: MacAddress::new(source),
                 ethertype: EtherType(ethertype),
             };
             prop_assert_eq!(Ethernet::parse(&header.to_bytes()), Ok(header));

@@ -1,6 +1,9 @@
 //! The names of a flow and of the connection it belongs to.
 
-use std::net::IpAddr;
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use crate::network::{L4Port, Protocol};
 
@@ -37,17 +40,33 @@ impl FlowTuple {
 }
 
 /// A connection, whichever direction is looked at: both sides in a fixed order, and the protocol.
-///
-/// IPv4 addresses are kept in mapped form; the parser refuses mapped addresses on the wire, so the
-/// two never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlowKey {
-    /// INVARIANT: `(low, low_port) <= (high, high_port)`.
-    low: u128,
-    high: u128,
-    low_port: L4Port,
-    high_port: L4Port,
-    protocol: Protocol,
+pub struct FlowKey(Sides);
+
+/// INVARIANT: the lower side comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sides {
+    /// Each side as one number, its port behind its address. The protocol stands above both in the first.
+    Ipv4(u64, u64),
+    Ipv6((u128, L4Port), (u128, L4Port), Protocol),
+}
+
+impl Hash for Sides {
+    /// In as few words as there are; the two kinds need not differ, as keys are compared after all.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match *self {
+            Self::Ipv4(low, high) => {
+                state.write_u64(low);
+                state.write_u64(high);
+            }
+            Self::Ipv6((low, low_port), (high, high_port), protocol) => {
+                state.write_u128(low);
+                state.write_u128(high);
+                let ports = u64::from(low_port) << 16 | u64::from(high_port);
+                state.write_u64(ports << 8 | u64::from(protocol.value()));
+            }
+        }
+    }
 }
 
 impl FlowKey {
@@ -57,15 +76,24 @@ impl FlowKey {
     #[must_use]
     #[inline]
     pub fn of(tuple: &FlowTuple) -> (Self, bool) {
+        if let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.source, tuple.destination) {
+            let side = |address: Ipv4Addr, port: L4Port| {
+                u64::from(address.to_bits()) << 16 | u64::from(port)
+            };
+            let source = side(source, tuple.src_port);
+            let destination = side(destination, tuple.dst_port);
+            let protocol = u64::from(tuple.protocol.value()) << 48;
+            let sides = Sides::Ipv4(source.min(destination) | protocol, source.max(destination));
+            return (Self(sides), destination < source);
+        }
         let source = (bits(tuple.source), tuple.src_port);
         let destination = (bits(tuple.destination), tuple.dst_port);
-        let flipped = destination < source;
-        let ((low, low_port), (high, high_port)) =
-            if flipped { (destination, source) } else { (source, destination) };
-        (Self { low, high, low_port, high_port, protocol: tuple.protocol }, flipped)
+        let sides = Sides::Ipv6(source.min(destination), source.max(destination), tuple.protocol);
+        (Self(sides), destination < source)
     }
 }
 
+/// No packet has addresses of both kinds, and the parser refuses mapped ones on the wire: nothing meets here that should not.
 #[inline]
 fn bits(address: IpAddr) -> u128 {
     match address {

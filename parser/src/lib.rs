@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! headers     Ethernet -> L4 in one walk       emit      frames from nothing
-//! tcp         options, when asked for          answer    frames that answer a frame
+//! plain       the same for nearly all packets  answer    frames that answer a frame
+//! tcp         options, when asked for
 //! flow_key    the flow, the connection         rewrite   edits in place, checksums kept right
 //! fragment    where parts wait for the whole   checksum  sums, and changes of sums
 //! dns         questions, and what answers give
@@ -34,6 +35,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
 pub mod network;
+pub mod plain;
 pub mod quote;
 pub mod rewrite;
 pub mod sctp;

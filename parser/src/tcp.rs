@@ -51,30 +51,34 @@ impl Tcp {
     pub fn parse(segment: &[u8], available: usize) -> Result<Self, ParseError> {
         let fixed: [u8; MIN_HEADER_LEN] =
             bytes::array(segment, 0).ok_or(ParseError::TcpTruncated)?;
-        let [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, bits, w0, w1, c0, c1, u0, u1] =
-            fixed;
-        let header_len = (offset >> 4) << 2;
+        let tcp = Self::read(&fixed);
         let in_reach = MIN_HEADER_LEN..=available.min(segment.len());
-        if !in_reach.contains(&usize::from(header_len)) {
+        if !in_reach.contains(&usize::from(tcp.header_len)) {
             return Err(ParseError::TcpDataOffset);
         }
-        let (src_port, dst_port) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
-        if src_port == 0 || dst_port == 0 {
+        if tcp.src_port == 0 || tcp.dst_port == 0 {
             return Err(ParseError::TcpPortZero);
         }
-        let flags = TcpFlags::new(bits);
-        flags.check()?;
-        Ok(Self {
-            src_port,
-            dst_port,
+        tcp.flags.check()?;
+        Ok(tcp)
+    }
+
+    /// What a header says, be it allowed or not.
+    #[inline]
+    pub(crate) const fn read(header: &[u8; MIN_HEADER_LEN]) -> Self {
+        let [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, bits, w0, w1, c0, c1, u0, u1] =
+            *header;
+        Self {
+            src_port: u16::from_be_bytes([s0, s1]),
+            dst_port: u16::from_be_bytes([d0, d1]),
             seq: SeqNumber::new(u32::from_be_bytes([n0, n1, n2, n3])),
             ack: SeqNumber::new(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags,
+            flags: TcpFlags::new(bits),
             window: u16::from_be_bytes([w0, w1]),
             checksum: u16::from_be_bytes([c0, c1]),
             urgent: u16::from_be_bytes([u0, u1]),
-            header_len,
-        })
+            header_len: (offset >> 4) << 2,
+        }
     }
 }
 

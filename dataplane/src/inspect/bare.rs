@@ -16,20 +16,26 @@ use super::{
 /// Flags that are about more than acknowledgement.
 const OTHER: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST).with(TcpFlags::URG);
 
+/// A segment was taken that goes on as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// [`Stream::held_bytes`] may be less than before; else it is the same.
+    pub(crate) freed: bool,
+}
+
 impl Stream {
-    /// Takes a segment that goes on as it came; false if it needs the long way, and then nothing has changed.
-    pub(super) fn take_bare(&mut self, segment: &Segment<'_>, now: Tick) -> bool {
+    /// Takes a segment that goes on as it came; none if it needs the long way, and then nothing has changed.
+    #[inline(always)]
+    pub(crate) fn take_bare(&mut self, segment: &Segment<'_>, now: Tick) -> Option<Taken> {
         let is_bare = segment.payload.is_empty()
             && segment.urgent == 0
             && segment.flags.contains(TcpFlags::ACK)
             && segment.flags.without(OTHER) == segment.flags;
         if !is_bare || !self.is_plain() {
-            return false;
+            return None;
         }
-        let Ok(options) = options::read(segment.options, false) else { return false };
-        if options.has_foreign {
-            return false;
-        }
+        let options =
+            options::read(segment.options, false).ok().filter(|options| !options.has_foreign)?;
         let (flow, back) = match segment.from {
             Side::Client => (&self.up, &self.down),
             Side::Server => (&self.down, &self.up),
@@ -38,15 +44,14 @@ impl Stream {
         let known = flow.told.max(flow.una);
         let start = flow.position(segment.seq, flow.told.max(1));
         if start != Some(flow.high) || flow.high < known || flow.high > flow.edge.max(known) {
-            return false;
+            return None;
         }
         // No step back, and not more than was sent; what the other end was told is what it hears again.
-        let acknowledged = back.position(segment.ack, back.una).filter(|&position| {
+        let position = back.position(segment.ack, back.una).filter(|&position| {
             (back.una..=back.high).contains(&position) && back.told <= position
-        });
-        let Some(position) = acknowledged else { return false };
+        })?;
         if segment.from == Side::Server && self.owned_to > position {
-            return false;
+            return None;
         }
         let in_order = match segment.from {
             Side::Client => flow.high <= known,
@@ -67,18 +72,21 @@ impl Stream {
         back.told = position;
         back.edge = back.edge.max(edge);
         back.told_edge = back.told_edge.max(edge);
+        let mut freed = false;
         match segment.from {
             Side::Server if is_news => {
+                freed = self.kept.heap_bytes() > 0;
                 self.kept.free_to(position);
                 self.kept.shrink();
             }
             Side::Client if is_news => {
+                freed = self.outbox.heap_bytes() > 0;
                 let _nothing_of_ours = self.outbox.acknowledge(position);
             }
             Side::Client | Side::Server => {}
         }
         self.last_seen = now;
-        true
+        Some(Taken { freed })
     }
 
     /// Whether nothing was cut or inserted, nothing waits, and nothing of ours is on its way.
@@ -235,11 +243,12 @@ mod tests {
                 payload,
             };
             let mut quick = stream.clone();
-            let before = format!("{stream:?}");
+            let (before, held) = (format!("{stream:?}"), quick.held_bytes());
             let taken = quick.take_bare(&segment, now);
             let mut log = Log::default();
             let outcome = stream.go_the_long_way(&segment, now, &limits, &mut Gets, &mut log);
-            if taken {
+            if let Some(Taken { freed }) = taken {
+                assert!(freed || quick.held_bytes() == held);
                 assert_eq!(format!("{quick:?}"), format!("{stream:?}"), "{segment:?}");
                 assert_eq!(outcome, Disposition::Forwarded);
                 assert_eq!(log.0, ["forward 0..0 Unchanged"], "{segment:?}");

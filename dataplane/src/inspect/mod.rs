@@ -32,6 +32,7 @@ mod splice;
 mod stream;
 mod timers;
 
+pub(crate) use self::bare::Taken;
 use self::splice::Splice;
 pub use self::{
     limits::{Limits, Tick},

@@ -51,6 +51,11 @@ impl Shadow {
         &self.0
     }
 
+    /// The same, to be shown a segment that is sent on as it is.
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.0
+    }
+
     /// Heap in use beyond the state itself, for the caller's budgets; bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

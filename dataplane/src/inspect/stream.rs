@@ -178,7 +178,7 @@ impl Stream {
         judge: &mut J,
         sink: &mut S,
     ) -> Disposition {
-        if self.take_bare(segment, now) {
+        if self.take_bare(segment, now).is_some() {
             sink.forward(0..0, Edit::Unchanged);
             return Disposition::Forwarded;
         }

@@ -44,6 +44,7 @@ impl Default for Assembly {
 
 impl Assembly {
     /// Takes the next chunk, or none if the descriptor named none of ours; the packet if this was its last chunk and it is whole.
+    #[inline]
     pub fn push(
         &mut self,
         chunk: Option<Frame>,
@@ -51,10 +52,22 @@ impl Assembly {
         pool: &mut Pool,
         refused: &mut Refused,
     ) -> Option<Frame> {
-        let starts = !self.open;
+        match chunk {
+            Some(packet) if !self.open && !continued => Some(packet),
+            chunk => self.push_part(chunk, continued, pool, refused),
+        }
+    }
+
+    /// Takes a chunk that is no whole packet.
+    fn push_part(
+        &mut self,
+        chunk: Option<Frame>,
+        continued: bool,
+        pool: &mut Pool,
+        refused: &mut Refused,
+    ) -> Option<Frame> {
         self.open = continued;
         match chunk {
-            Some(frame) if starts && !continued => return Some(frame),
             Some(frame) if self.fault.is_none() && self.chunks.len() < MAX_CHUNKS => {
                 self.chunks.push(frame);
             }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use parser::{
     checksum,
-    ethernet::MacAddress,
+    ethernet::{MacAddress, Stations},
     flow_key::FlowTuple,
     headers::{Headers, Transport},
     ipv4, ipv6, rewrite, tcp,
@@ -177,7 +177,7 @@ impl<P: Port> Worker<P> {
             }
             return self.wait_for_neighbour(world, to, frame);
         };
-        set_macs(frame.bytes_mut(), neighbour, view.mac);
+        set_stations(frame.bytes_mut(), neighbour, view.mac);
         if !self.ports.can_send(to) {
             return self.hand_on(view.home, Parcel::Transmit { frame, port: to });
         }
@@ -272,7 +272,7 @@ impl<P: Port> Worker<P> {
             Some(len) => {
                 frame.set_len(len);
                 self.counters.built += 1;
-                set_macs(frame.bytes_mut(), headers.ethernet.source, view.mac);
+                set_stations(frame.bytes_mut(), headers.ethernet.source, view.mac);
                 self.send_as_is(port, frame, view.home);
             }
             None => self.pool.give(frame),
@@ -380,10 +380,9 @@ pub(super) fn cut_padding(frame: &mut Frame, headers: &Headers) {
 }
 
 /// Writes the hardware addresses of the next link.
-fn set_macs(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
-    if let Some(place) = bytes.first_chunk_mut::<12>() {
-        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.octets(), source.octets());
-        *place = [a, b, c, d, e, f, g, h, i, j, k, l];
+fn set_stations(bytes: &mut [u8], destination: MacAddress, source: MacAddress) {
+    if let Some(place) = bytes.first_chunk_mut() {
+        *place = Stations { destination, source }.to_bytes();
     }
 }
 

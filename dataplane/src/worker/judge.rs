@@ -565,6 +565,16 @@ impl Connection {
         self.service.as_deref().unwrap_or(&self.flow).source
     }
 
+    /// Whether a packet's source address is its end's own. A service's address, and the loopback of a pod that talks to itself, belong
+    /// to a connection and to no source.
+    pub(super) fn is_from_its_end(&self, direction: Direction, tuple: &FlowTuple) -> bool {
+        tuple.source
+            == match direction {
+                Direction::Original => self.opener(),
+                Direction::Reply => self.flow.destination,
+            }
+    }
+
     /// Which port a packet of this direction leaves on and the tuple it has then.
     pub(super) fn way(&self, direction: Direction) -> (PortId, FlowTuple) {
         match direction {
@@ -588,14 +598,13 @@ fn is_expected(
     tuple: &FlowTuple,
 ) -> bool {
     let judgement = &connection.judgement;
-    // A service's address, and the loopback of a pod that talks to itself, belong to a connection and to no source.
-    let (from, source) = match direction {
-        Direction::Original => (judgement.source_port, connection.opener()),
-        Direction::Reply => (judgement.destination_port, connection.flow.destination),
+    let from = match direction {
+        Direction::Original => judgement.source_port,
+        Direction::Reply => judgement.destination_port,
     };
     judgement.epoch == world.epoch
         && from == port
-        && source == tuple.source
+        && connection.is_from_its_end(direction, tuple)
         && view.neighbour.mac() == Some(headers.ethernet.source)
         && view.mac == headers.ethernet.destination
         && !headers.network.has_martian_source()

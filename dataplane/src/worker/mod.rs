@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod carry_out;
 pub mod clock;
 pub mod dns;
+mod established;
 mod fragments;
 pub mod handoff;
 pub mod judge;
@@ -19,7 +20,7 @@ pub mod wakeup;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::BinaryHeap,
     net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
@@ -29,7 +30,7 @@ use crossbeam::{
     channel::{Receiver, Sender},
     queue::ArrayQueue,
 };
-use parser::{ParseError, headers::Headers};
+use parser::{headers::Headers, plain::Plain};
 use policy_table::{HttpScratch, oracle::Learned};
 
 use crate::{
@@ -180,13 +181,6 @@ pub enum Progress {
     Idle,
 }
 
-/// What a packet's headers say, and the connection that it may belong to.
-#[derive(Debug)]
-struct Read {
-    headers: Result<Headers, ParseError>,
-    sought: Option<Sought>,
-}
-
 /// A worker. `P` is a [`Port`]: AF_XDP sockets, or plain memory in tests.
 #[derive(Debug)]
 pub struct Worker<P> {
@@ -197,9 +191,9 @@ pub struct Worker<P> {
     world: Arc<World>,
     ports: Ports<P>,
     pool: Pool,
-    batch: VecDeque<Frame>,
-    /// What the headers of the batch's frames say, in their order; empty between two batches.
-    read: Vec<Read>,
+    batch: Vec<Frame>,
+    /// What is known of the batch's frames that are plain, in their order; empty between two batches.
+    read: Vec<Option<(Plain, Sought)>>,
     /// The ports of parcels that are in the batch, and whether they are settled; empty between two batches.
     notes: Vec<(PortId, bool)>,
     connections: Connections,
@@ -240,7 +234,7 @@ impl<P: Port> Worker<P> {
             world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
             ports: Ports::default(),
             pool,
-            batch: VecDeque::with_capacity(BATCH),
+            batch: Vec::with_capacity(BATCH),
             read: Vec::with_capacity(BATCH),
             notes: Vec::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
@@ -326,7 +320,7 @@ impl<P: Port> Worker<P> {
             progress = Progress::Worked;
             match parcel {
                 Parcel::Judge { frame, port, settled } => {
-                    self.batch.push_back(frame);
+                    self.batch.push(frame);
                     notes.push((port, settled));
                 }
                 Parcel::Transmit { frame, port } => {
@@ -349,59 +343,83 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         self.read_batch();
+        let mut frames = std::mem::take(&mut self.batch);
         let mut batch = std::mem::take(&mut self.read);
-        for (read, (port, settled)) in batch.iter_mut().zip(notes) {
-            let Some(frame) = self.batch.pop_front() else { break };
-            self.counters.received += 1;
-            self.process(world, port, (frame, read), settled, now);
+        self.counters.received += frames.len() as u64;
+        for ((frame, read), (port, settled)) in frames.drain(..).zip(&batch).zip(notes) {
+            self.process(world, port, frame, read.as_ref(), settled, now);
         }
         batch.clear();
         self.read = batch;
+        self.batch = frames;
     }
 
     /// Reads the packets of the batch. Each step asks for the memory of the next one for all of them, so that it comes at once.
     fn read_batch(&mut self) {
-        for frame in &self.batch {
+        let Self { batch, read, connections, .. } = self;
+        for frame in &*batch {
             frame.prefetch();
         }
-        for frame in &self.batch {
-            let read = self.read(frame);
-            self.read.push(read);
+        for frame in &*batch {
+            let plain = Plain::read(frame.bytes()).filter(|_| !frame.is_chain());
+            read.push(plain.map(|(plain, tuple)| (plain, connections.seek(&tuple))));
         }
-        for sought in self.read.iter().filter_map(|read| read.sought.as_ref()) {
-            self.connections.approach(sought);
+        // So little is done for one that the processor waits for several at a time.
+        for (_, sought) in read.iter_mut().flatten() {
+            connections.guess(sought);
+        }
+        for (_, sought) in read.iter().flatten() {
+            connections.approach(sought);
         }
     }
 
-    /// Reads one packet, and begins to look for its connection.
-    fn read(&self, frame: &Frame) -> Read {
-        // All headers lie in the first chunk, or the packet is malformed.
-        let headers = Headers::parse_first(frame.bytes(), frame.len());
-        let tuple = headers.as_ref().ok().and_then(Headers::flow_tuple);
-        Read { headers, sought: tuple.map(|tuple| self.connections.seek(&tuple)) }
-    }
-
-    /// One packet that was read: judged, carried out.
+    /// One packet: forwarded at once, or the long way.
+    #[inline]
     fn process(
         &mut self,
         world: &World,
         port: PortId,
-        (mut frame, read): (Frame, &mut Read),
+        frame: Frame,
+        read: Option<&(Plain, Sought)>,
         settled: bool,
         now: Tick,
     ) {
-        match &mut read.headers {
+        let (frame, sought) = match read {
+            Some((plain, sought)) => {
+                match self.forward_established(world, port, (plain, sought), frame, now) {
+                    Ok(()) => return,
+                    Err(frame) => (frame, Some(sought)),
+                }
+            }
+            None => (frame, None),
+        };
+        self.go_the_long_way(world, port, (frame, sought), settled, now);
+    }
+
+    /// One packet: read in full, judged, carried out.
+    #[inline(never)]
+    fn go_the_long_way(
+        &mut self,
+        world: &World,
+        port: PortId,
+        (mut frame, sought): (Frame, Option<&Sought>),
+        settled: bool,
+        now: Tick,
+    ) {
+        // All headers lie in the first chunk, or the packet is malformed.
+        match Headers::parse_first(frame.bytes(), frame.len()) {
             // Only a link's shortest frames are padded.
             Ok(headers) if frame.is_chain() && headers.packet_end() != frame.len() => {
                 self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
             }
-            Ok(headers) => {
-                Self::complete_checksum(&mut frame, headers);
-                let sought = read.sought.as_ref();
-                let verdict = self.judge(world, port, (headers, sought), settled, now);
-                self.carry_out(world, port, headers, verdict, frame, now);
+            Ok(mut headers) => {
+                Self::complete_checksum(&mut frame, &headers);
+                let sought =
+                    sought.copied().or_else(|| Some(self.connections.seek(&headers.flow_tuple()?)));
+                let verdict = self.judge(world, port, (&headers, sought.as_ref()), settled, now);
+                self.carry_out(world, port, &mut headers, verdict, frame, now);
             }
-            Err(error) => self.discard(Verdict::Drop(DropReason::from(*error)), frame),
+            Err(error) => self.discard(Verdict::Drop(DropReason::from(error)), frame),
         }
     }
 

@@ -126,7 +126,7 @@ impl<P: Port> Ports<P> {
     pub(super) fn receive(
         &mut self,
         position: usize,
-        batch: &mut VecDeque<Frame>,
+        batch: &mut Vec<Frame>,
         budget: usize,
         pool: &mut Pool,
         counters: &mut Counters,
@@ -163,6 +163,7 @@ impl<P: Port> Ports<P> {
     }
 
     /// Queues a packet, or says why not.
+    #[inline]
     pub(super) fn send(&mut self, port: PortId, frame: Frame) -> Result<(), (DropReason, Frame)> {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(port.0)) else {
             return Err((DropReason::PortGone, frame));

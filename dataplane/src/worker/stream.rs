@@ -10,28 +10,30 @@ use parser::{
     flow_key::FlowTuple,
     headers::Headers,
     http::{HttpRefusal, RequestHead},
+    plain::Plain,
     rewrite::{self, TcpEdit},
     tcp::{SeqNumber, TcpFlags},
 };
 use policy_table::{
-    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
+    Access, Denial, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
 };
 
 use super::{
     PortId, Reporting, Worker,
     clock::Tick,
+    established::Link,
     judge::{Verdict, denied},
-    linear::Workbench,
+    linear::{Linear, Workbench},
 };
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, Judgement, tcp::Phase},
+    connection::{Connection, ConnectionId, Connections, Direction, Found, Judgement, tcp::Phase},
     counters::{Counters, RequestCounters},
     drop_reason::DropReason,
     flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
     inspect::{
-        Disposition, Edit, Everybody, Header, Judge, NO_TICK, NewSegment, Ruling, Segment, Shadow,
-        Side, Sink, Stream,
+        Disposition, Edit, Everybody, Header, Judge, Limits, NO_TICK, NewSegment, Ruling, Segment,
+        Shadow, Side, Sink, Stream,
     },
     umem::{CAPACITY, Frame, Pool, Port},
     world::World,
@@ -98,6 +100,13 @@ impl OwnedHeader {
 /// What the engine wants sent; kept by the worker so that nothing is allocated per packet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Vec<Out>);
+
+impl Outbox {
+    /// Whether it holds nothing but the segment that arrived, as it came, with its payload of so many bytes.
+    fn is_whole(&self, payload_len: usize) -> bool {
+        matches!(&self.0[..], [Out::Forward { keep, edit: None }] if *keep == (0..payload_len))
+    }
+}
 
 /// The engine's sink: notes what happens to the arriving frame and builds new ones.
 struct FrameSink<'a> {
@@ -285,9 +294,138 @@ fn segment<'a>(
     })
 }
 
+/// The engine's view of a plain segment.
+#[inline(always)]
+pub(super) fn plain_segment<'a>(
+    direction: Direction,
+    plain: &Plain,
+    transport: &'a [u8],
+) -> Option<Segment<'a>> {
+    let (tcp, options, payload) = plain.tcp(transport)?;
+    Some(Segment {
+        from: side(direction),
+        seq: tcp.seq,
+        ack: tcp.ack,
+        flags: tcp.flags,
+        window: tcp.window,
+        urgent: tcp.urgent,
+        options,
+        payload,
+    })
+}
+
+/// What the engine works with, apart from a connection.
+struct Tools<'a> {
+    limits: &'a Limits,
+    scratch: &'a mut HttpScratch,
+    reporting: &'a Reporting,
+    hits: &'a mut Hits,
+    outbox: &'a mut Outbox,
+    pool: &'a mut Pool,
+    workbench: &'a mut Workbench,
+    counters: &'a mut Counters,
+}
+
+/// What became of a segment that its stream was shown.
+enum Shown {
+    /// The stream has taken it.
+    Taken(Disposition),
+    /// The permission is gone, and the stream with it.
+    Revoked(Denial),
+}
+
+/// Shows a segment to the stream of its connection; a SYN begins one.
+fn show(
+    table: &Table,
+    connection: &mut Connection,
+    segment: &Segment<'_>,
+    tools: Tools<'_>,
+    now: Tick,
+) -> Shown {
+    let Connection { flow, service, stream, judgement, phase, .. } = connection;
+    let Tools { limits, scratch, reporting, hits, outbox, pool, workbench, counters } = tools;
+    let mut judge = PolicyJudge::new(table, (judgement, flow), scratch, (reporting, hits), now);
+    let service = service.as_deref();
+    let mut sink = FrameSink { outbox, pool, workbench, counters, flow, service };
+    let shown = match (stream.as_mut(), judgement.access) {
+        (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
+            // What the stream holds will never be sent. Both ends learn it at once.
+            stream.reset(&mut sink);
+            Shown::Revoked(denial)
+        }
+        (Some(stream), _) => {
+            Shown::Taken(stream.segment(segment, now, limits, &mut judge, &mut sink))
+        }
+        (None, _) => Shown::Taken(match Stream::open(segment, now, &mut sink) {
+            Ok(opened) => {
+                *stream = Some(Box::new(opened));
+                Disposition::Forwarded
+            }
+            Err(reason) => Disposition::Dropped(reason),
+        }),
+    };
+    judge.report(sink.counters);
+    if stream.as_ref().is_some_and(|stream| stream.is_closed()) {
+        *phase = Phase::Closing;
+    }
+    shown
+}
+
+/// Whether a connection's shadow could follow a segment.
+enum Follows {
+    Yes,
+    No,
+    /// It was a SYN, and perhaps a shadow begins.
+    Begins(Option<Shadow>),
+}
+
+/// Shows a segment that is forwarded to the shadow of its connection, if the receiver will have it. Where HTTP rules are only tried,
+/// its requests are judged and told.
+fn watch(
+    world: &World,
+    connection: &mut Connection,
+    segment: Option<&Segment<'_>>,
+    tools: Tools<'_>,
+    now: Tick,
+) -> Follows {
+    let Connection { flow, shadow, judgement, .. } = connection;
+    let Tools { limits, scratch, reporting, hits, counters, .. } = tools;
+    let (shadow, segment) = match (shadow, segment) {
+        (Some(shadow), Some(segment)) => (shadow, segment),
+        (None, Some(segment)) => return Follows::Begins(Shadow::open(segment, now)),
+        (_, None) => return Follows::No,
+    };
+    let tried = matches!(judgement.access, Access::Inspect(_));
+    let follows = match world.table.as_deref().filter(|_| tried) {
+        Some(table) => {
+            let telling = (reporting, hits);
+            let mut judge = PolicyJudge::new(table, (judgement, flow), scratch, telling, now);
+            let follows = shadow.watch(segment, now, limits, &mut judge);
+            judge.report(counters);
+            follows
+        }
+        None => shadow.watch(segment, now, limits, &mut Everybody),
+    };
+    if follows { Follows::Yes } else { Follows::No }
+}
+
 impl<P: Port> Worker<P> {
+    /// What the engine needs of the worker: the connections, the packet at hand, and the rest.
+    fn split(&mut self) -> (&mut Connections, &Linear, Tools<'_>) {
+        let tools = Tools {
+            limits: &self.settings.limits,
+            scratch: &mut self.scratch,
+            reporting: &self.reporting,
+            hits: &mut self.hits,
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            workbench: &mut self.workbench,
+            counters: &mut self.counters,
+        };
+        (&mut self.connections, &self.linear, tools)
+    }
+
     /// Shows a segment that is forwarded to the shadow of its connection; with a SYN, one begins.
-    /// Where HTTP rules are only tried, its requests are judged and told.
     pub(super) fn follow(
         &mut self,
         world: &World,
@@ -296,44 +434,51 @@ impl<P: Port> Worker<P> {
         frame: &Frame,
         now: Tick,
     ) {
-        // What the receiver would not accept, it does not have: then nobody knows what it has.
         self.linear.load(frame);
+        let (connections, linear, tools) = self.split();
+        // What the receiver would not accept, it does not have: then nobody knows what it has.
         let segment = headers
-            .payload(self.linear.view(frame))
+            .payload(linear.view(frame))
             .and_then(|payload| segment(found.direction, headers, frame, payload))
             .filter(|_| is_intact(frame, headers));
-        let Some(connection) = self.connections.connection(found.id) else { return };
-        let Connection { flow, shadow, judgement, .. } = connection;
-        let tried = matches!(judgement.access, Access::Inspect(_));
-        let mut audit = world.table.as_deref().filter(|_| tried).map(|table| {
-            let telling = (&self.reporting, &mut self.hits);
-            PolicyJudge::new(table, (judgement, flow), &mut self.scratch, telling, now)
-        });
-        let limits = &self.settings.limits;
-        let mut opened = None;
-        let follows = match (shadow, &segment) {
-            (Some(shadow), Some(segment)) => match &mut audit {
-                Some(judge) => shadow.watch(segment, now, limits, judge),
-                None => shadow.watch(segment, now, limits, &mut Everybody),
-            },
-            (None, Some(segment)) => {
-                opened = Shadow::open(segment, now);
-                true
-            }
-            (_, None) => false,
-        };
-        if let Some(audit) = audit {
-            audit.report(&mut self.counters);
+        let Some(connection) = connections.connection(found.id) else { return };
+        let follows = watch(world, connection, segment.as_ref(), tools, now);
+        self.note_followed(found.id, follows);
+    }
+
+    /// The same for a plain segment that is intact.
+    // Few packets come here, and the others need the registers.
+    #[inline(never)]
+    pub(super) fn follow_plain(
+        &mut self,
+        world: &World,
+        found: Found,
+        segment: &Segment<'_>,
+        now: Tick,
+    ) {
+        let (connections, _, tools) = self.split();
+        let Some(connection) = connections.connection(found.id) else { return };
+        let follows = watch(world, connection, Some(segment), tools, now);
+        self.note_followed(found.id, follows);
+    }
+
+    /// Keeps a shadow that could follow, and the one that has begun.
+    fn note_followed(&mut self, id: ConnectionId, follows: Follows) {
+        if let Follows::Begins(Some(shadow)) = follows {
+            self.connections.follow(id, shadow);
+        } else if let Follows::No = follows {
+            return self.unfollow(id);
         }
-        if let Some(shadow) = opened {
-            self.connections.follow(found.id, shadow);
-        }
-        let connection = self.connections.connection(found.id);
+        self.charge_shadow(id);
+    }
+
+    /// Notes what a connection's shadow holds now. Nobody needs a shadow as much as others need what it holds.
+    pub(super) fn charge_shadow(&mut self, id: ConnectionId) {
+        let connection = self.connections.connection(id);
         let shadow = connection.and_then(|connection| connection.shadow.as_ref());
         let held = shadow.map_or(0, Shadow::held_bytes);
-        // Nobody needs a shadow as much as others need what it holds.
-        if !follows || self.connections.charge(found.id, held).is_some() {
-            self.unfollow(found.id);
+        if self.connections.charge(id, held).is_some() {
+            self.unfollow(id);
         }
     }
 
@@ -356,73 +501,83 @@ impl<P: Port> Worker<P> {
             return self.discard(Verdict::Drop(DropReason::BadChecksum), frame);
         }
         let content = frame.is_chain() && self.is_content(found, headers);
-        let payload = if content {
-            self.linear.unread(headers.payload_len)
-        } else {
+        if !content {
             self.linear.load(&frame);
-            headers.payload(self.linear.view(&frame))
+        }
+        let (connections, linear, tools) = self.split();
+        let payload = if content {
+            linear.unread(headers.payload_len)
+        } else {
+            headers.payload(linear.view(&frame))
         };
         let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
             payload.and_then(|payload| segment(found.direction, headers, &frame, payload)),
-            self.connections.connection(found.id),
+            connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
         };
-        let Connection { flow, service, stream, judgement, .. } = &mut *connection;
-        let denied_now = match judgement.access {
-            Access::Deny(denial) => Some(denial),
-            Access::Allow(_) | Access::Inspect(_) | Access::Resolve(_) => None,
-        };
-        let reports = (&self.reporting, &mut self.hits);
-        let mut judge = PolicyJudge::new(table, (judgement, flow), &mut self.scratch, reports, now);
-        let mut sink = FrameSink {
-            outbox: &mut self.outbox,
-            pool: &mut self.pool,
-            workbench: &mut self.workbench,
-            counters: &mut self.counters,
-            flow,
-            service: service.as_deref(),
-        };
-        let mut revoked = None;
-        let disposition = match (stream.as_mut(), denied_now) {
-            (Some(stream), Some(denial)) if !stream.is_closed() => {
-                // The permission is gone; what the stream holds will never be sent. Both ends learn it at once.
-                stream.reset(&mut sink);
-                revoked = Some(denial);
-                Disposition::Absorbed
-            }
-            (Some(stream), _) => {
-                stream.segment(&segment, now, &self.settings.limits, &mut judge, &mut sink)
-            }
-            (None, _) => match Stream::open(&segment, now, &mut sink) {
-                Ok(opened) => {
-                    *stream = Some(Box::new(opened));
-                    Disposition::Forwarded
-                }
-                Err(reason) => Disposition::Dropped(reason),
-            },
-        };
-        judge.report(&mut self.counters);
-        if connection.stream.as_ref().is_some_and(|stream| stream.is_closed()) {
-            connection.phase = Phase::Closing;
-        }
+        let shown = show(table, connection, &segment, tools, now);
         self.schedule(found.id);
+        self.finish(world, found, shown, headers, frame);
+    }
+
+    /// The same for a plain segment that is intact.
+    // Few packets come here, and the others need the registers.
+    #[inline(never)]
+    pub(super) fn inspect_plain(
+        &mut self,
+        world: &World,
+        found: Found,
+        (plain, link): (&Plain, &Link<'_>),
+        mut frame: Frame,
+        now: Tick,
+    ) {
+        let (connections, _, tools) = self.split();
+        let transport = plain.transport(frame.bytes_mut());
+        let (Some(table), Some(segment), Some(connection)) = (
+            world.table.as_deref(),
+            plain_segment(found.direction, plain, transport),
+            connections.connection(found.id),
+        ) else {
+            return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
+        };
+        let shown = show(table, connection, &segment, tools, now);
+        self.schedule(found.id);
+        if self.outbox.is_whole(plain.payload_len()) {
+            self.outbox.0.clear();
+            self.put_through(plain, link, frame);
+            return self.settle(world, found.id);
+        }
+        match Headers::parse(frame.bytes()) {
+            Ok(mut headers) => self.finish(world, found, shown, &mut headers, frame),
+            Err(malformed) => self.discard(Verdict::Drop(malformed.into()), frame),
+        }
+    }
+
+    /// Sends what the stream wants after a segment, and ends the segment's stay.
+    fn finish(
+        &mut self,
+        world: &World,
+        found: Found,
+        shown: Shown,
+        headers: &mut Headers,
+        frame: Frame,
+    ) {
         let rest = self.send_outbox(world, found, Some((headers, frame)));
         self.settle(world, found.id);
-        if let Some(denial) = revoked {
+        if let Shown::Revoked(denial) = shown {
             self.hits.denied(denial.cause);
-            if let Some(frame) = rest {
+        }
+        let Some(frame) = rest else { return };
+        match shown {
+            Shown::Revoked(denial) => {
                 self.discard(Verdict::Drop(denied(denial.explicit)), frame);
             }
-            return;
-        }
-        match (rest, disposition) {
-            (None, _) => {}
-            (Some(frame), Disposition::Dropped(reason)) => {
+            Shown::Taken(Disposition::Dropped(reason)) => {
                 self.discard(Verdict::Drop(reason.into()), frame)
             }
-            (Some(frame), Disposition::Absorbed | Disposition::Forwarded) => {
+            Shown::Taken(Disposition::Absorbed | Disposition::Forwarded) => {
                 self.counters.absorbed += 1;
                 self.pool.give(frame);
             }
@@ -492,7 +647,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Notes what a stream holds now. If that is more than the budgets allow, the stream that holds the most is reset for it.
-    fn settle(&mut self, world: &World, id: ConnectionId) {
+    pub(super) fn settle(&mut self, world: &World, id: ConnectionId) {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_ref()) else {
             return;
         };
@@ -521,7 +676,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Makes sure that the stream is woken when it wants to be.
-    fn schedule(&mut self, id: ConnectionId) {
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
         let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
             return;
         };

@@ -15,6 +15,7 @@ use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 mod adoption;
 mod audit;
 mod budgets;
+mod established;
 mod fragment_chains;
 mod fragments;
 mod names;

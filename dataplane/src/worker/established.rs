@@ -1,0 +1,141 @@
+//! What nearly every packet is: plain, and of a connection that was judged in this epoch. It is forwarded here at once.
+//!
+//! A packet arrives with the places of its parts, and its connection is sought. Either it leaves as it came but for hop limit,
+//! hardware addresses, a service's addresses and a checksum that was left to its sender's hardware, or it is given back and goes the long way, which finds
+//! everything as it was. INVARIANT: what leaves here, and what is known afterwards, are what the long way would send and know
+//! (`tests/established.rs`).
+
+use parser::{ethernet::Stations, flow_key::FlowTuple, plain::Plain, tcp::TcpFlags};
+use policy_table::Access;
+
+use super::{PortId, Worker, clock::Tick, stream::plain_segment};
+use crate::{
+    connection::{Connection, ConnectionId, Direction, Found, Sought},
+    inspect::Taken,
+    umem::{Frame, Port},
+    world::World,
+};
+
+/// The next link of a packet.
+pub(super) struct Link<'a> {
+    port: PortId,
+    /// The hardware addresses there.
+    stations: Stations,
+    /// What addresses and ports are, and what they shall be, if a service was addressed.
+    translation: Option<(&'a FlowTuple, FlowTuple)>,
+}
+
+impl<P: Port> Worker<P> {
+    /// Forwards a packet of an established connection, or gives it back.
+    #[inline]
+    pub(super) fn forward_established(
+        &mut self,
+        world: &World,
+        port: PortId,
+        (plain, sought): (&Plain, &Sought),
+        mut frame: Frame,
+        now: Tick,
+    ) -> Result<(), Frame> {
+        let Some((found, connection)) = self.connections.found_mut(sought) else {
+            return Err(frame);
+        };
+        let link =
+            next_link(world, port, (plain, sought.tuple()), (connection, found), frame.bytes());
+        let Some(link) = link.filter(|link| self.ports.can_send(link.port)) else {
+            return Err(frame);
+        };
+        let pseudo_header = plain.pseudo_header(sought.tuple());
+        let transport = plain.transport(frame.bytes_mut());
+        let was_partial = plain.complete_checksum(transport, pseudo_header);
+        let (stream, decides) = match (&mut connection.stream, &mut connection.shadow) {
+            (Some(stream), _) => (Some(&mut **stream), true),
+            (None, Some(shadow)) => (Some(shadow.stream_mut()), false),
+            (None, None) => (None, false),
+        };
+        let mut shown = None;
+        if let Some(stream) = stream {
+            // Only what its receiver will accept is shown to a stream; the long way knows what to do with other segments.
+            let is_intact = was_partial || plain.is_intact(transport, pseudo_header);
+            let segment = plain_segment(found.direction, plain, transport);
+            let Some(segment) = segment.filter(|_| is_intact) else { return Err(frame) };
+            shown = Some((stream.take_bare(&segment, now), segment));
+        }
+        connection.last_seen = now;
+        connection.phase = connection.phase.after(TcpFlags::ACK, found.direction);
+        match &shown {
+            Some((None, _)) if decides => {
+                self.inspect_plain(world, found, (plain, &link), frame, now);
+                return Ok(());
+            }
+            Some((None, segment)) => self.follow_plain(world, found, segment, now),
+            Some((Some(_), _)) | None => {}
+        }
+        let bare = shown.and_then(|(taken, _)| taken);
+        self.put_through(plain, &link, frame);
+        if let Some(Taken { freed }) = bare {
+            self.after_bare(world, found.id, (decides, freed));
+        }
+        Ok(())
+    }
+
+    /// Sends a packet on that is as it shall be but for its next link.
+    #[inline]
+    pub(super) fn put_through(&mut self, plain: &Plain, link: &Link<'_>, mut frame: Frame) {
+        frame.set_len(plain.packet_end());
+        if let Some((flow, wanted)) = &link.translation {
+            plain.translate(frame.bytes_mut(), flow, wanted);
+        }
+        plain.forward(frame.bytes_mut(), link.stations);
+        self.put(link.port, frame);
+    }
+
+    /// What is left to do when a stream, or else a shadow, has taken a segment without payload.
+    #[inline]
+    fn after_bare(&mut self, world: &World, id: ConnectionId, (decides, freed): (bool, bool)) {
+        if decides {
+            self.schedule(id);
+        }
+        match (decides, freed) {
+            (true, true) => self.settle(world, id),
+            (false, true) => self.charge_shadow(id),
+            (_, false) => {}
+        }
+    }
+}
+
+/// Where a packet of this connection goes and what is changed on its way, if nothing has to be asked.
+#[inline]
+fn next_link<'a>(
+    world: &World,
+    port: PortId,
+    (plain, flow): (&Plain, &'a FlowTuple),
+    (connection, found): (&Connection, Found),
+    bytes: &[u8],
+) -> Option<Link<'a>> {
+    let judgement = &connection.judgement;
+    let (from, to) = match found.direction {
+        Direction::Original => (judgement.source_port, judgement.destination_port),
+        Direction::Reply => (judgement.destination_port, judgement.source_port),
+    };
+    let passes = match judgement.access {
+        Access::Allow(_) => true,
+        Access::Inspect(_) => connection.stream.is_some(),
+        Access::Resolve(_) | Access::Deny(_) => false,
+    };
+    if judgement.epoch != world.epoch || from != port || !passes {
+        return None;
+    }
+    let translation = match &connection.service {
+        None => None,
+        Some(_) if connection.is_from_its_end(found.direction, flow) => {
+            Some((flow, connection.way(found.direction).1))
+        }
+        Some(_) => return None,
+    };
+    let (here, there) = (world.port(port)?, world.port(to)?);
+    let arrived = Stations::read(bytes.first_chunk()?);
+    let expected = Stations { destination: here.mac, source: here.neighbour.mac()? };
+    let stations = Stations { destination: there.neighbour.mac()?, source: there.mac };
+    let passes = arrived == expected && plain.packet_len() <= there.mtu;
+    passes.then_some(Link { port: to, stations, translation })
+}
