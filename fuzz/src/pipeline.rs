@@ -251,7 +251,7 @@ fn our_mac(port: usize) -> MacAddress {
 struct Received {
     /// By position behind the client's SYN: the first copy and the last.
     bytes: BTreeMap<u32, (u8, u8)>,
-    /// A policy without the rule was in force: nothing is promised.
+    /// A policy without the rule was in force, or the server opened the connection: nothing is promised.
     is_open: bool,
 }
 
@@ -642,13 +642,15 @@ impl Run {
         let stranger =
             ADDRESSES[STRANGER].iter().any(|address| headers.source() == Some(ip(address)));
         assert!(!stranger || from == STRANGER, "somebody spoke for the stranger");
-        if port != SERVER {
-            return;
-        }
         let (Transport::Tcp(tcp), Some(tuple)) = (headers.transport, headers.flow_tuple()) else {
             return;
         };
-        if tcp.dst_port != 80 {
+        if port == CLIENT && tcp.src_port == 80 && tcp.flags.is_opening() {
+            // The server is the client of this connection, and what it hears in it are no requests.
+            let received = self.received.entry((tuple.destination, tcp.dst_port)).or_default();
+            received.is_open = true;
+        }
+        if port != SERVER || tcp.dst_port != 80 {
             return;
         }
         let is_open = !self.strict;
