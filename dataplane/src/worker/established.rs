@@ -117,11 +117,9 @@ fn next_link<'a>(
         Direction::Original => (judgement.source_port, judgement.destination_port),
         Direction::Reply => (judgement.destination_port, judgement.source_port),
     };
-    let passes = match judgement.access {
-        Access::Allow(_) => true,
-        Access::Inspect(_) => connection.stream.is_some(),
-        Access::Resolve(_) | Access::Deny(_) => false,
-    };
+    let access = &judgement.access;
+    let passes = matches!(access, Access::Allow(_))
+        || (matches!(access, Access::Inspect(_)) && connection.stream.is_some());
     if judgement.epoch != world.epoch || from != port || !passes {
         return None;
     }
@@ -133,9 +131,9 @@ fn next_link<'a>(
         Some(_) => return None,
     };
     let (here, there) = (world.port(port)?, world.port(to)?);
-    let arrived = Stations::read(bytes.first_chunk()?);
+    let arrived = bytes.first_chunk()?;
     let expected = Stations { destination: here.mac, source: here.neighbour.mac()? };
     let stations = Stations { destination: there.neighbour.mac()?, source: there.mac };
-    let passes = arrived == expected && plain.packet_len() <= there.mtu;
+    let passes = *arrived == expected.to_bytes() && plain.packet_len() <= there.mtu;
     passes.then_some(Link { port: to, stations, translation })
 }
