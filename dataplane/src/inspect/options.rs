@@ -114,7 +114,7 @@ fn walk(options: &[u8], mut each: impl FnMut(u8, &[u8], usize)) -> Result<(), Ma
 ///
 /// # Errors
 /// [`Malformed`] when an option runs over the end or a known one has the wrong length.
-#[inline]
+#[inline(always)]
 pub(super) fn read(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
     // What nearly every segment carries: nothing, or timestamps alone.
     if options.is_empty() {
@@ -123,6 +123,10 @@ pub(super) fn read(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
     if let Some(timestamps) = timestamps_alone(options) {
         return Ok(Options { timestamps: Some(timestamps), ..Options::default() });
     }
+    read_one_by_one(options, is_syn)
+}
+
+fn read_one_by_one(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
     let mut found = Options::default();
     let mut malformed = false;
     walk(options, |kind, option, _| match (kind, option) {

@@ -72,8 +72,8 @@ impl<P: Port> Worker<P> {
         }
         let bare = shown.and_then(|(taken, _)| taken);
         self.put_through(plain, &link, frame);
-        if let Some(Taken { freed }) = bare {
-            self.after_bare(world, found.id, (decides, freed));
+        if let Some(taken) = bare {
+            self.after_bare(world, found.id, taken, decides);
         }
         Ok(())
     }
@@ -91,11 +91,11 @@ impl<P: Port> Worker<P> {
 
     /// What is left to do when a stream, or else a shadow, has taken a segment without payload.
     #[inline]
-    fn after_bare(&mut self, world: &World, id: ConnectionId, (decides, freed): (bool, bool)) {
-        if decides {
+    fn after_bare(&mut self, world: &World, id: ConnectionId, taken: Taken, decides: bool) {
+        if decides && !taken.is_watched {
             self.schedule(id);
         }
-        match (decides, freed) {
+        match (decides, taken.freed) {
             (true, true) => self.settle(world, id),
             (false, true) => self.charge_shadow(id),
             (_, false) => {}
