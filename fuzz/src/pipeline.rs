@@ -158,7 +158,7 @@ struct Wire {
 }
 
 impl Port for Wire {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, _pool: &mut Pool) -> Refused {
+    fn receive(&mut self, batch: &mut Vec<Frame>, budget: usize, _pool: &mut Pool) -> Refused {
         let mut waiting = self.to_worker.borrow_mut();
         let count = budget.min(waiting.len());
         batch.extend(waiting.drain(..count));
@@ -251,7 +251,7 @@ fn our_mac(port: usize) -> MacAddress {
 struct Received {
     /// By position behind the client's SYN: the first copy and the last.
     bytes: BTreeMap<u32, (u8, u8)>,
-    /// A policy without the rule was in force: nothing is promised.
+    /// A policy without the rule was in force, or the server opened the connection: nothing is promised.
     is_open: bool,
 }
 
@@ -646,8 +646,9 @@ impl Run {
             return;
         };
         if port == CLIENT && tcp.src_port == 80 && tcp.flags.is_opening() {
-            // The server opens it: what comes back are replies, and no request that the rule is about.
-            self.received.entry((tuple.destination, tcp.dst_port)).or_default().is_open = true;
+            // The server is the client of this connection, and what it hears in it are no requests.
+            let received = self.received.entry((tuple.destination, tcp.dst_port)).or_default();
+            received.is_open = true;
         }
         if port != SERVER || tcp.dst_port != 80 {
             return;

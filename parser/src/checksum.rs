@@ -94,6 +94,9 @@ fn sum_words(bytes: &[u8]) -> u16 {
     }
     let [a, b, c, d] = lanes;
     let mut sum = add_wide(add_wide(a, b), add_wide(c, d));
+    if rest.is_empty() {
+        return u16::from_be(fold(sum));
+    }
     let (words, rest) = rest.as_chunks::<8>();
     for word in words {
         sum = add_wide(sum, u64::from_ne_bytes(*word));
@@ -118,14 +121,13 @@ const fn add_wide(a: u64, b: u64) -> u64 {
     sum.wrapping_add(carry as u64)
 }
 
-/// Adds the four words of a wide sum. Two halves, and then what carried over, never overflow the wider number.
+/// Adds the four words of a wide sum.
+#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
-    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
-    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
-    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
-    (sum >> 16).wrapping_add(sum & 0xffff) as u16
+    let (half, carry) = ((sum >> 32) as u32).overflowing_add(sum as u32);
+    let half = half.wrapping_add(carry as u32);
+    add((half >> 16) as u16, half as u16)
 }
 
 /// Whether an IPv4 header without options is intact (RFC 791 §3.1).

@@ -120,15 +120,6 @@ impl Stations {
     /// Bytes that they take.
     pub const LEN: usize = 12;
 
-    /// Reads them.
-    #[must_use]
-    #[inline]
-    pub const fn read(bytes: &[u8; Self::LEN]) -> Self {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *bytes;
-        let (destination, source) = ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]);
-        Self { destination: MacAddress::new(destination), source: MacAddress::new(source) }
-    }
-
     /// Their bytes.
     #[must_use]
     #[inline]

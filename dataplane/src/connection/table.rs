@@ -209,26 +209,33 @@ impl Connections {
 
     /// The connection that a packet with this tuple belongs to.
     pub fn find(&self, tuple: &FlowTuple) -> Option<Found> {
-        self.search(tuple, self.hash(tuple))
+        self.found(&self.seek(tuple))
     }
 
-    /// Looks for the connection that a packet with this tuple belongs to, without waiting for its memory: [`Connections::found`]
-    /// tells which it is.
+    /// Begins to look for the connection that a packet with this tuple belongs to; [`Connections::found`] tells which it is.
+    // Inlined, the tuple stays in registers, and what kind of addresses it has is known.
+    #[inline(always)]
     pub fn seek(&self, tuple: &FlowTuple) -> Sought {
-        let hash = self.hash(tuple);
+        Sought { tuple: *tuple, hash: self.hash(tuple), guess: None, version: self.version }
+    }
+
+    /// Guesses where the connection is, and asks for its memory.
+    #[inline]
+    pub fn guess(&self, sought: &mut Sought) {
         let mut guess = None;
         // The index keeps seven bits of each hash, so the first entry that has the same ones is nearly always the right one.
-        let _first = self.index.find(hash, |entry| {
+        let _first = self.index.find(sought.hash, |entry| {
             guess = Some(*entry);
             true
         });
         if let Some(slot) = guess.and_then(|entry| self.slots.get(entry.slot())) {
             prefetch(slot, size_of::<Slot>());
         }
-        Sought { tuple: *tuple, hash, guess, version: self.version }
+        sought.guess = guess;
     }
 
     /// Asks for the memory behind the connection that is looked for.
+    #[inline]
     pub fn approach(&self, sought: &Sought) {
         let slot = sought.guess.and_then(|entry| self.slots.get(entry.slot()));
         if let Some(connection) = slot.and_then(Slot::connection) {
@@ -237,48 +244,56 @@ impl Connections {
     }
 
     /// The connection that was looked for. Exactly what [`Connections::find`] finds.
-    #[inline(always)]
     pub fn found(&self, sought: &Sought) -> Option<Found> {
-        let Sought { tuple, hash, guess, version } = sought;
-        guess
-            .filter(|_| *version == self.version)
-            .and_then(|entry| self.match_entry(entry, tuple))
-            .or_else(|| self.search(tuple, *hash))
-    }
-
-    /// The connection that was looked for, and which end sent the packet.
-    #[inline]
-    pub fn found_mut(&mut self, sought: &Sought) -> Option<(Found, &mut Connection)> {
-        let found = self.found(sought)?;
-        let connection = self.slots.get_mut(found.id.slot as usize)?.connection_mut()?;
-        Some((found, connection))
-    }
-
-    fn search(&self, tuple: &FlowTuple, hash: u64) -> Option<Found> {
-        let mut found = None;
-        let _entry = self.index.find(hash, |entry| {
-            found = self.match_entry(*entry, tuple);
-            found.is_some()
-        });
-        found
-    }
-
-    /// The connection that this entry leads to, if a packet with this tuple belongs to it.
-    #[inline(always)]
-    fn match_entry(&self, entry: Entry, tuple: &FlowTuple) -> Option<Found> {
-        let flow = entry.flow(&self.slots)?;
-        let direction = if flow == tuple {
-            Direction::Original
-        } else if *flow == tuple.reversed() {
-            Direction::Reply
-        } else {
-            return None;
-        };
+        let (entry, direction) = self.entry(sought)?;
         let slot = u32::try_from(entry.slot()).ok()?;
         let generation = self.slots.get(entry.slot())?.generation();
         Some(Found { id: ConnectionId { slot, generation }, direction })
     }
 
+    /// The connection that was looked for, and which end sent the packet.
+    #[inline]
+    pub fn found_mut(&mut self, sought: &Sought) -> Option<(Found, &mut Connection)> {
+        let (entry, direction) = self.entry(sought)?;
+        let slot = u32::try_from(entry.slot()).ok()?;
+        let connection = self.slots.get_mut(entry.slot())?.connection_mut()?;
+        let id = ConnectionId { slot, generation: connection.generation };
+        Some((Found { id, direction }, connection))
+    }
+
+    /// Where the connection that was looked for is: as guessed, or else by a search.
+    #[inline(always)]
+    fn entry(&self, sought: &Sought) -> Option<(Entry, Direction)> {
+        let Sought { tuple, hash, guess, version } = sought;
+        if let Some(entry) = *guess
+            && *version == self.version
+            && let Some(direction) = self.direction(entry, tuple)
+        {
+            return Some((entry, direction));
+        }
+        let entry = self.search(tuple, *hash)?;
+        Some((entry, self.direction(entry, tuple)?))
+    }
+
+    #[inline(never)]
+    fn search(&self, tuple: &FlowTuple, hash: u64) -> Option<Entry> {
+        self.index.find(hash, |entry| self.direction(*entry, tuple).is_some()).copied()
+    }
+
+    /// Which end of this entry's connection sends packets with this tuple, if one does.
+    #[inline(always)]
+    fn direction(&self, entry: Entry, tuple: &FlowTuple) -> Option<Direction> {
+        let flow = entry.flow(&self.slots)?;
+        if flow == tuple {
+            Some(Direction::Original)
+        } else if *flow == tuple.reversed() {
+            Some(Direction::Reply)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
     fn hash(&self, tuple: &FlowTuple) -> u64 {
         self.hasher.hash_one(FlowKey::of(tuple).0)
     }

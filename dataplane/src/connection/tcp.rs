@@ -35,7 +35,12 @@ pub enum ClosedBy {
 impl Phase {
     /// The phase after a segment with these flags.
     #[must_use]
+    #[inline]
     pub fn after(self, flags: TcpFlags, direction: Direction) -> Self {
+        if !flags.is_fin() && !flags.is_rst() {
+            let is_answer = self == Self::Opening && direction == Direction::Reply;
+            return if is_answer { Self::Established } else { self };
+        }
         let sender = match direction {
             Direction::Original => ClosedBy::Opener,
             Direction::Reply => ClosedBy::Responder,
@@ -44,12 +49,9 @@ impl Phase {
             Self::Datagram => Self::Datagram,
             _ if flags.is_rst() => Self::Closing,
             Self::Closing => Self::Closing,
-            Self::HalfClosed(first) if flags.is_fin() && first != sender => Self::Closing,
+            Self::HalfClosed(first) if first != sender => Self::Closing,
             Self::HalfClosed(first) => Self::HalfClosed(first),
-            Self::Opening | Self::Established if flags.is_fin() => Self::HalfClosed(sender),
-            Self::Opening if direction == Direction::Reply => Self::Established,
-            Self::Opening => Self::Opening,
-            Self::Established => Self::Established,
+            Self::Opening | Self::Established => Self::HalfClosed(sender),
         }
     }
 }

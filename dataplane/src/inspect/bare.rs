@@ -21,6 +21,8 @@ const OTHER: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST).wi
 pub(crate) struct Taken {
     /// [`Stream::held_bytes`] may be less than before; else it is the same.
     pub(crate) freed: bool,
+    /// The caller will wake the stream some time, which is often enough, as nothing waits.
+    pub(crate) is_watched: bool,
 }
 
 impl Stream {
@@ -86,7 +88,7 @@ impl Stream {
             Side::Client | Side::Server => {}
         }
         self.last_seen = now;
-        Some(Taken { freed })
+        Some(Taken { freed, is_watched: self.wake != super::NO_TICK })
     }
 
     /// Whether nothing was cut or inserted, nothing waits, and nothing of ours is on its way.
@@ -251,7 +253,7 @@ mod tests {
             let taken = quick.take_bare(&segment, now);
             let mut log = Log::default();
             let outcome = stream.go_the_long_way(&segment, now, &limits, &mut Gets, &mut log);
-            if let Some(Taken { freed }) = taken {
+            if let Some(Taken { freed, .. }) = taken {
                 assert!(freed || quick.held_bytes() == held);
                 assert_eq!(format!("{quick:?}"), format!("{stream:?}"), "{segment:?}");
                 assert_eq!(outcome, Disposition::Forwarded);

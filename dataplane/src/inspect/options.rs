@@ -114,21 +114,19 @@ fn walk(options: &[u8], mut each: impl FnMut(u8, &[u8], usize)) -> Result<(), Ma
 ///
 /// # Errors
 /// [`Malformed`] when an option runs over the end or a known one has the wrong length.
+#[inline(always)]
 pub(super) fn read(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
     // What nearly every segment carries: nothing, or timestamps alone.
-    match options {
-        [] => return Ok(Options::default()),
-        [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
-            return Ok(Options {
-                timestamps: Some(Timestamps {
-                    value: u32::from_be_bytes([*a, *b, *c, *d]),
-                    echo: u32::from_be_bytes([*e, *f, *g, *h]),
-                }),
-                ..Options::default()
-            });
-        }
-        _ => {}
+    if options.is_empty() {
+        return Ok(Options::default());
     }
+    if let Some(timestamps) = timestamps_alone(options) {
+        return Ok(Options { timestamps: Some(timestamps), ..Options::default() });
+    }
+    read_one_by_one(options, is_syn)
+}
+
+fn read_one_by_one(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
     let mut found = Options::default();
     let mut malformed = false;
     walk(options, |kind, option, _| match (kind, option) {
@@ -150,6 +148,18 @@ pub(super) fn read(options: &[u8], is_syn: bool) -> Result<Options, Malformed> {
         _ => found.has_foreign = true,
     })?;
     if malformed { Err(Malformed) } else { Ok(found) }
+}
+
+/// The timestamps of a segment that has no other option, aligned as every stack sends them.
+#[inline]
+fn timestamps_alone(options: &[u8]) -> Option<Timestamps> {
+    let (begin, rest) = options.split_first_chunk::<4>()?;
+    let (value, echo) = <&[u8; 8]>::try_from(rest).ok()?.split_first_chunk::<4>()?;
+    let is_alone = u32::from_ne_bytes(*begin) == u32::from_ne_bytes([NOP, NOP, TIMESTAMPS, 10]);
+    is_alone.then_some(Timestamps {
+        value: u32::from_be_bytes(*value),
+        echo: u32::from_be_bytes(*echo.first_chunk()?),
+    })
 }
 
 /// The list with every option the engine does not understand turned into NOPs, and every SACK block passed through

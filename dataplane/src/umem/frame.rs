@@ -104,7 +104,7 @@ impl Region {
         owner.store(RingId::NONE.0, Ordering::Relaxed);
         // SAFETY: `index < frames`, so the chunk lies inside the region (`Region::start`).
         let data = unsafe { self.start.add(index as usize * FRAME_SIZE + HEADROOM) };
-        Some(Frame { data, index, len: u16::try_from(len).ok()?, behind: 0 })
+        Some(Frame { data, packed: Packed::new(index, u16::try_from(len).ok()?, 0) })
     }
 
     /// Notes that the kernel has this chunk now, through the rings `ring`.
@@ -127,11 +127,33 @@ pub struct Frame {
     /// INVARIANT: points to `CAPACITY` bytes of a [`Region`] that only this frame's owner touches, `HEADROOM` bytes behind the
     /// chunk's start, which is aligned for a `Frame`.
     data: NonNull<u8>,
-    index: u32,
-    /// INVARIANT: `len <= CAPACITY`.
-    len: u16,
-    /// Chunks behind this one. INVARIANT: if there are any, the first of them, as a `Frame`, lies at this chunk's start.
-    behind: u16,
+    /// INVARIANT: `len <= CAPACITY`; if there are chunks behind this one, the first of them, as a `Frame`, lies at this chunk's start.
+    packed: Packed,
+}
+
+/// A chunk's index, the bytes of a packet in it, and the chunks behind it, as one number: two numbers travel in registers, and what
+/// was written in parts a processor does not read as a whole for a while.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u64);
+
+impl Packed {
+    const fn new(index: u32, len: u16, behind: u16) -> Self {
+        Self((index as u64) << 32 | (len as u64) << 16 | behind as u64)
+    }
+
+    const fn index(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "these bits are all of it")]
+    const fn len(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "these bits are all of it")]
+    const fn behind(self) -> u16 {
+        self.0 as u16
+    }
 }
 
 // SAFETY: a frame is the only handle to its bytes, those behind it included; moving it to another thread moves them with it.
@@ -140,8 +162,8 @@ unsafe impl Send for Frame {}
 impl Frame {
     /// The packet, or of a longer one the part that lies in the first chunk.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `Frame::data` and `Frame::len` keep these bytes valid and ours.
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), usize::from(self.len)) }
+        // SAFETY: `Frame::data` and `Frame::packed` keep these bytes valid and ours.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.first_len()) }
     }
 
     /// Asks for the memory that the packet's headers lie in.
@@ -152,15 +174,14 @@ impl Frame {
     /// The same bytes, to be edited in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and `&mut self` excludes every other view.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), usize::from(self.len)) }
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.first_len()) }
     }
 
     /// What lies in the first chunk, to be edited, and the rest of the packet.
     pub fn parts_mut(&mut self) -> (&mut [u8], Parts<'_>) {
         let rest = self.rest();
         // SAFETY: as in `bytes_mut`; the other parts lie in other chunks.
-        let first =
-            unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), usize::from(self.len)) };
+        let first = unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.first_len()) };
         (first, rest)
     }
 
@@ -177,27 +198,28 @@ impl Frame {
 
     /// Bytes of the whole packet.
     pub fn len(&self) -> usize {
-        usize::from(self.len) + self.rest().map(<[u8]>::len).sum::<usize>()
+        self.first_len() + self.rest().map(<[u8]>::len).sum::<usize>()
     }
 
     /// Whether there is no packet in the frame.
     pub fn is_empty(&self) -> bool {
-        self.len == 0 && self.behind == 0
+        self.packed.len() == 0 && self.packed.behind() == 0
     }
 
     /// Whether the packet goes on in other chunks.
     pub fn is_chain(&self) -> bool {
-        self.behind > 0
+        self.packed.behind() > 0
     }
 
     /// Chunks of the packet.
     pub fn chunks(&self) -> usize {
-        usize::from(self.behind) + 1
+        usize::from(self.packed.behind()) + 1
     }
 
     /// Sets how many bytes of the packet lie in the first chunk, at most [`CAPACITY`].
     pub fn set_len(&mut self, len: usize) {
-        self.len = u16::try_from(len.min(CAPACITY)).unwrap_or(0);
+        let len = u16::try_from(len.min(CAPACITY)).unwrap_or(0);
+        self.packed = Packed::new(self.packed.index(), len, self.packed.behind());
     }
 
     /// Lets the packet go on in `rest`, behind what it has already.
@@ -206,7 +228,7 @@ impl Frame {
             next.append(rest);
             rest = next;
         }
-        self.behind = rest.behind.saturating_add(1);
+        self.set_behind(rest.packed.behind().saturating_add(1));
         // SAFETY: the chunk's start is ours and aligned (`Frame::data`), and holds no frame now, as `unlink` took it out.
         unsafe { self.link().write(rest) };
     }
@@ -214,14 +236,23 @@ impl Frame {
     /// Takes the rest of the packet off, if it goes on in other chunks.
     pub(crate) fn unlink(&mut self) -> Option<Self> {
         let next = self.next()?;
-        self.behind = 0;
+        self.set_behind(0);
         Some(ManuallyDrop::into_inner(next))
     }
 
     /// A second handle to the chunk behind this one, not to be dropped while the chain holds it.
     fn next(&self) -> Option<ManuallyDrop<Self>> {
-        // SAFETY: `Frame::behind` says that a frame lies there.
-        (self.behind > 0).then(|| ManuallyDrop::new(unsafe { self.link().read() }))
+        // SAFETY: `Frame::packed` says that a frame lies there.
+        self.is_chain().then(|| ManuallyDrop::new(unsafe { self.link().read() }))
+    }
+
+    /// Bytes of the packet in the first chunk.
+    fn first_len(&self) -> usize {
+        usize::from(self.packed.len())
+    }
+
+    fn set_behind(&mut self, behind: u16) {
+        self.packed = Packed::new(self.packed.index(), self.packed.len(), behind);
     }
 
     /// Where the frame behind this one is kept.
@@ -232,10 +263,10 @@ impl Frame {
 
     /// Ends the frame's life in userspace: its chunk goes into a ring. What is behind it must be unlinked before.
     pub(crate) fn into_index(self) -> u32 {
-        if self.behind > 0 {
-            LEAKED.fetch_add(u64::from(self.behind), Ordering::Relaxed);
+        if self.is_chain() {
+            LEAKED.fetch_add(u64::from(self.packed.behind()), Ordering::Relaxed);
         }
-        ManuallyDrop::new(self).index
+        ManuallyDrop::new(self).packed.index()
     }
 }
 
@@ -259,7 +290,7 @@ impl<'a> Iterator for Parts<'a> {
         let frame = self.next.take()?;
         self.next = frame.next();
         // SAFETY: as in `Frame::bytes`; the chain that holds the chunk is borrowed for `'a`.
-        Some(unsafe { std::slice::from_raw_parts(frame.data.as_ptr(), usize::from(frame.len)) })
+        Some(unsafe { std::slice::from_raw_parts(frame.data.as_ptr(), frame.first_len()) })
     }
 }
 

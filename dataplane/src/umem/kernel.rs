@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "rings and UMEM are shared with the kernel")]
 
 use std::{
-    collections::VecDeque,
     io,
     num::NonZeroU32,
     os::fd::{AsRawFd, RawFd},
@@ -394,7 +393,7 @@ impl Sockets {
 }
 
 impl Port for Sockets {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused {
+    fn receive(&mut self, batch: &mut Vec<Frame>, budget: usize, pool: &mut Pool) -> Refused {
         let mut refused = Refused::default();
         loop {
             let mut descriptors = [FrameDesc::default(); CHUNK];
@@ -406,7 +405,7 @@ impl Port for Sockets {
                 let chunk = self.adopt(descriptor);
                 let continued = descriptor.has_more_frames();
                 if let Some(packet) = self.assembly.push(chunk, continued, pool, &mut refused) {
-                    batch.push_back(packet);
+                    batch.push(packet);
                 }
             }
             // The kernel publishes a packet's chunks together, so the rest of one that the budget cut is there.

@@ -30,7 +30,7 @@ pub struct PortFrames {
 pub trait Port {
     /// Moves the received packets of about `budget` chunks to the end of `batch`. Returns how many could not be taken; their chunks
     /// went back to the pool.
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused;
+    fn receive(&mut self, batch: &mut Vec<Frame>, budget: usize, pool: &mut Pool) -> Refused;
 
     /// Queues a packet for sending, or gives it back if the ring is full.
     fn send(&mut self, frame: Frame) -> Result<(), Frame>;
@@ -60,7 +60,7 @@ pub struct FakePort {
 }
 
 impl Port for FakePort {
-    fn receive(&mut self, batch: &mut VecDeque<Frame>, budget: usize, pool: &mut Pool) -> Refused {
+    fn receive(&mut self, batch: &mut Vec<Frame>, budget: usize, pool: &mut Pool) -> Refused {
         let mut refused = Refused::default();
         let count = budget.min(self.wire_in.len());
         for packet in self.wire_in.drain(..count) {
@@ -69,7 +69,7 @@ impl Port for FakePort {
                 next = chunk.unlink();
                 let whole = self.assembly.push(Some(chunk), next.is_some(), pool, &mut refused);
                 if let Some(packet) = whole {
-                    batch.push_back(packet);
+                    batch.push(packet);
                 }
             }
         }

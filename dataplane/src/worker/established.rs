@@ -72,8 +72,8 @@ impl<P: Port> Worker<P> {
         }
         let bare = shown.and_then(|(taken, _)| taken);
         self.put_through(plain, &link, frame);
-        if let Some(Taken { freed }) = bare {
-            self.after_bare(world, found.id, (decides, freed));
+        if let Some(taken) = bare {
+            self.after_bare(world, found.id, taken, decides);
         }
         Ok(())
     }
@@ -91,11 +91,11 @@ impl<P: Port> Worker<P> {
 
     /// What is left to do when a stream, or else a shadow, has taken a segment without payload.
     #[inline]
-    fn after_bare(&mut self, world: &World, id: ConnectionId, (decides, freed): (bool, bool)) {
-        if decides {
+    fn after_bare(&mut self, world: &World, id: ConnectionId, taken: Taken, decides: bool) {
+        if decides && !taken.is_watched {
             self.schedule(id);
         }
-        match (decides, freed) {
+        match (decides, taken.freed) {
             (true, true) => self.settle(world, id),
             (false, true) => self.charge_shadow(id),
             (_, false) => {}
@@ -117,11 +117,9 @@ fn next_link<'a>(
         Direction::Original => (judgement.source_port, judgement.destination_port),
         Direction::Reply => (judgement.destination_port, judgement.source_port),
     };
-    let passes = match judgement.access {
-        Access::Allow(_) => true,
-        Access::Inspect(_) => connection.stream.is_some(),
-        Access::Resolve(_) | Access::Deny(_) => false,
-    };
+    let access = &judgement.access;
+    let passes = matches!(access, Access::Allow(_))
+        || (matches!(access, Access::Inspect(_)) && connection.stream.is_some());
     if judgement.epoch != world.epoch || from != port || !passes {
         return None;
     }
@@ -133,9 +131,9 @@ fn next_link<'a>(
         Some(_) => return None,
     };
     let (here, there) = (world.port(port)?, world.port(to)?);
-    let arrived = Stations::read(bytes.first_chunk()?);
+    let arrived = bytes.first_chunk()?;
     let expected = Stations { destination: here.mac, source: here.neighbour.mac()? };
     let stations = Stations { destination: there.neighbour.mac()?, source: there.mac };
-    let passes = arrived == expected && plain.packet_len() <= there.mtu;
+    let passes = *arrived == expected.to_bytes() && plain.packet_len() <= there.mtu;
     passes.then_some(Link { port: to, stations, translation })
 }

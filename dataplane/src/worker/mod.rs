@@ -20,7 +20,7 @@ pub mod wakeup;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::BinaryHeap,
     net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
@@ -191,7 +191,7 @@ pub struct Worker<P> {
     world: Arc<World>,
     ports: Ports<P>,
     pool: Pool,
-    batch: VecDeque<Frame>,
+    batch: Vec<Frame>,
     /// What is known of the batch's frames that are plain, in their order; empty between two batches.
     read: Vec<Option<(Plain, Sought)>>,
     /// The ports of parcels that are in the batch, and whether they are settled; empty between two batches.
@@ -234,7 +234,7 @@ impl<P: Port> Worker<P> {
             world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
             ports: Ports::default(),
             pool,
-            batch: VecDeque::with_capacity(BATCH),
+            batch: Vec::with_capacity(BATCH),
             read: Vec::with_capacity(BATCH),
             notes: Vec::with_capacity(BATCH),
             connections: Connections::new(settings.budgets),
@@ -320,7 +320,7 @@ impl<P: Port> Worker<P> {
             progress = Progress::Worked;
             match parcel {
                 Parcel::Judge { frame, port, settled } => {
-                    self.batch.push_back(frame);
+                    self.batch.push(frame);
                     notes.push((port, settled));
                 }
                 Parcel::Transmit { frame, port } => {
@@ -343,34 +343,34 @@ impl<P: Port> Worker<P> {
         now: Tick,
     ) {
         self.read_batch();
+        let mut frames = std::mem::take(&mut self.batch);
         let mut batch = std::mem::take(&mut self.read);
-        for (read, (port, settled)) in batch.iter().zip(notes) {
-            let Some(frame) = self.batch.pop_front() else { break };
-            self.counters.received += 1;
-            self.process(world, port, (frame, read.as_ref()), settled, now);
+        self.counters.received += frames.len() as u64;
+        for ((frame, read), (port, settled)) in frames.drain(..).zip(&batch).zip(notes) {
+            self.process(world, port, frame, read.as_ref(), settled, now);
         }
         batch.clear();
         self.read = batch;
+        self.batch = frames;
     }
 
     /// Reads the packets of the batch. Each step asks for the memory of the next one for all of them, so that it comes at once.
     fn read_batch(&mut self) {
-        for frame in &self.batch {
+        let Self { batch, read, connections, .. } = self;
+        for frame in &*batch {
             frame.prefetch();
         }
-        for frame in &self.batch {
-            let read = self.read(frame);
-            self.read.push(read);
+        for frame in &*batch {
+            let plain = Plain::read(frame.bytes()).filter(|_| !frame.is_chain());
+            read.push(plain.map(|(plain, tuple)| (plain, connections.seek(&tuple))));
         }
-        for (_, sought) in self.read.iter().flatten() {
-            self.connections.approach(sought);
+        // So little is done for one that the processor waits for several at a time.
+        for (_, sought) in read.iter_mut().flatten() {
+            connections.guess(sought);
         }
-    }
-
-    /// Reads one packet, if it is plain, and begins to look for its connection.
-    fn read(&self, frame: &Frame) -> Option<(Plain, Sought)> {
-        let (plain, tuple) = Plain::read(frame.bytes()).filter(|_| !frame.is_chain())?;
-        Some((plain, self.connections.seek(&tuple)))
+        for (_, sought) in read.iter().flatten() {
+            connections.approach(sought);
+        }
     }
 
     /// One packet: forwarded at once, or the long way.
@@ -379,7 +379,8 @@ impl<P: Port> Worker<P> {
         &mut self,
         world: &World,
         port: PortId,
-        (frame, read): (Frame, Option<&(Plain, Sought)>),
+        frame: Frame,
+        read: Option<&(Plain, Sought)>,
         settled: bool,
         now: Tick,
     ) {

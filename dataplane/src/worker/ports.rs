@@ -126,7 +126,7 @@ impl<P: Port> Ports<P> {
     pub(super) fn receive(
         &mut self,
         position: usize,
-        batch: &mut VecDeque<Frame>,
+        batch: &mut Vec<Frame>,
         budget: usize,
         pool: &mut Pool,
         counters: &mut Counters,

@@ -45,8 +45,8 @@ const LONGEST_WAIT: u32 = 5_000;
 /// What the engine wants sent, in the order in which it must leave.
 #[derive(Debug)]
 enum Out {
-    /// The segment that arrived.
-    Forward { keep: Range<usize>, edit: Option<OwnedHeader> },
+    /// The segment that arrived, as it came or with [`Outbox::edit`].
+    Forward { keep: Range<usize> },
     /// A segment in a frame of its own, ready but for the hardware addresses.
     Inject { to: Side, frame: Frame },
 }
@@ -99,12 +99,17 @@ impl OwnedHeader {
 
 /// What the engine wants sent; kept by the worker so that nothing is allocated per packet.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(Vec<Out>);
+pub(super) struct Outbox {
+    outs: Vec<Out>,
+    /// What is written over the header of the segment that arrived, which is sent on once at most.
+    edit: Option<OwnedHeader>,
+}
 
 impl Outbox {
     /// Whether it holds nothing but the segment that arrived, as it came, with its payload of so many bytes.
     fn is_whole(&self, payload_len: usize) -> bool {
-        matches!(&self.0[..], [Out::Forward { keep, edit: None }] if *keep == (0..payload_len))
+        matches!(&self.outs[..], [Out::Forward { keep }] if *keep == (0..payload_len))
+            && self.edit.is_none()
     }
 }
 
@@ -122,11 +127,10 @@ struct FrameSink<'a> {
 
 impl Sink for FrameSink<'_> {
     fn forward(&mut self, keep: Range<usize>, edit: Edit<'_>) {
-        let edit = match edit {
-            Edit::Unchanged => None,
-            Edit::Rewrite(header) => Some(OwnedHeader::of(&header)),
-        };
-        self.outbox.0.push(Out::Forward { keep, edit });
+        if let Edit::Rewrite(header) = edit {
+            self.outbox.edit = Some(OwnedHeader::of(&header));
+        }
+        self.outbox.outs.push(Out::Forward { keep });
     }
 
     fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
@@ -136,7 +140,7 @@ impl Sink for FrameSink<'_> {
             Side::Server => *self.flow,
         };
         match emit(&segment, &tuple, self.pool, self.workbench) {
-            Ok(frame) => self.outbox.0.push(Out::Inject { to, frame }),
+            Ok(frame) => self.outbox.outs.push(Out::Inject { to, frame }),
             // The engine sends it again when nobody acknowledges it.
             Err(reason) => self.counters.count_drop(reason),
         }
@@ -545,7 +549,7 @@ impl<P: Port> Worker<P> {
         let shown = show(table, connection, &segment, tools, now);
         self.schedule(found.id);
         if self.outbox.is_whole(plain.payload_len()) {
-            self.outbox.0.clear();
+            self.outbox.outs.clear();
             self.put_through(plain, link, frame);
             return self.settle(world, found.id);
         }
@@ -702,13 +706,21 @@ impl<P: Port> Worker<P> {
         arrived: Option<(&mut Headers, Frame)>,
     ) -> Option<Frame> {
         let Found { id, direction: from } = found;
+        let mut outs = std::mem::take(&mut self.outbox.outs);
+        let edit = self.outbox.edit.take();
         let Some(connection) = self.connections.connection(id) else {
+            // What its stream wanted goes with it.
+            for out in outs.drain(..) {
+                if let Out::Inject { frame, .. } = out {
+                    self.discard(Verdict::Drop(DropReason::MidStream), frame);
+                }
+            }
+            self.outbox.outs = outs;
             return arrived.map(|(_, frame)| frame);
         };
         let (to_client, to_server) =
             (connection.judgement.source_port, connection.judgement.destination_port);
         let (way_port, way_tuple) = connection.way(from);
-        let mut outs = std::mem::take(&mut self.outbox.0);
         let (mut headers, mut frame) = match arrived {
             Some((headers, frame)) => (Some(headers), Some(frame)),
             None => (None, None),
@@ -719,7 +731,7 @@ impl<P: Port> Worker<P> {
                     let port = if to == Side::Client { to_client } else { to_server };
                     self.transmit(world, port, frame);
                 }
-                Out::Forward { keep, edit } => {
+                Out::Forward { keep } => {
                     let (Some(headers), Some(whole)) = (headers.take(), frame.take()) else {
                         continue;
                     };
@@ -733,7 +745,7 @@ impl<P: Port> Worker<P> {
                 }
             }
         }
-        self.outbox.0 = outs;
+        self.outbox.outs = outs;
         frame
     }
 

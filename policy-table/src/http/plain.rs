@@ -146,7 +146,7 @@ pub(super) fn ways(rule: &HttpRule, runs: &mut Runs) -> Option<Vec<Way>> {
             Some(pattern) => of(pattern.hir()?, (true, true), runs)?,
             None => vec![vec![Step::Run(runs.number(Run::ANYTHING)?)]],
         };
-        all = product(&all, &own)?;
+        go_on(&mut all, &own)?;
         all.iter_mut().for_each(|way| way.push(Step::End));
     }
     all.iter().all(|way| is_greedy(way, runs)).then_some(all)
@@ -169,13 +169,14 @@ fn of(hir: &Hir, (first, last): (bool, bool), runs: &mut Runs) -> Option<Vec<Way
         HirKind::Repetition(repetition) => repeated(repetition, (first, last), runs),
         HirKind::Capture(capture) => of(&capture.sub, (first, last), runs),
         HirKind::Concat(parts) => {
+            let begin = parts.iter().take_while(|part| is_look(part)).count();
+            let end = parts
+                .len()
+                .saturating_sub(parts.iter().rev().take_while(|part| is_look(part)).count());
             let mut all = vec![Way::new()];
-            for (place, part) in parts.iter().enumerate() {
-                let before = parts.iter().take(place);
-                let after = parts.iter().skip(place.saturating_add(1));
-                let edges =
-                    (first && before.clone().all(is_look), last && after.clone().all(is_look));
-                all = product(&all, &of(part, edges, runs)?)?;
+            for (part, place) in parts.iter().zip(1..) {
+                let edges = (first && place <= begin.saturating_add(1), last && place >= end);
+                go_on(&mut all, &of(part, edges, runs)?)?;
             }
             Some(all)
         }
@@ -223,15 +224,23 @@ pub(super) fn steps(ways: &[Way]) -> usize {
     ways.iter().map(Vec::len).sum()
 }
 
-/// Each of some ways, gone on by each of others; `None` if that is much.
-fn product(ways: &[Way], then: &[Way]) -> Option<Vec<Way>> {
+/// Lets each of some ways go on by each of others; `None` if that is much.
+fn go_on(ways: &mut Vec<Way>, then: &[Way]) -> Option<()> {
     let all = steps(ways).saturating_mul(then.len());
     let all = all.saturating_add(steps(then).saturating_mul(ways.len()));
     if ways.len().saturating_mul(then.len()) > MOST_WAYS || all > MOST_STEPS {
         return None;
     }
-    let each = |way: &Way| then.iter().map(|then| [way.as_slice(), then].concat()).collect();
-    Some(ways.iter().flat_map(|way| -> Vec<Way> { each(way) }).collect())
+    if let [then] = then {
+        // In place: a pattern may have thousands of parts.
+        ways.iter_mut().for_each(|way| way.extend(then));
+    } else {
+        let each = |way: &Way| -> Vec<Way> {
+            then.iter().map(|then| [way.as_slice(), then].concat()).collect()
+        };
+        *ways = ways.iter().flat_map(each).collect();
+    }
+    Some(())
 }
 
 /// Whether no run could leave to what follows it a byte that it can take.

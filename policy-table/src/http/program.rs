@@ -6,7 +6,7 @@
 //! ```text
 //! TEXT length bytes                  these bytes come next
 //! END                                the field ends here; the next one begins
-//! FREE least stops[4]                all bytes but these, as many as come
+//! FREE least stop                    all bytes but NUL and this one, as many as come
 //! CLASS least most ascii others      bytes of this class, as many as come, up to the most
 //! BRANCH count keys[8n] places       the next byte leads to its place; NUL is the field's end
 //! FORK place                         go on there too
@@ -31,9 +31,6 @@ const CLASS: u8 = 3;
 const BRANCH: u8 = 4;
 const FORK: u8 = 5;
 const MET: u8 = 6;
-
-/// Bytes that end a free run: NUL, and what its class lacks.
-const STOPS: usize = 4;
 
 /// Bytes that are looked at together.
 const EIGHT: usize = 8;
@@ -84,7 +81,8 @@ impl Program {
             match byte(&mut code)? {
                 TEXT => {
                     let length = byte(&mut code)?.into();
-                    rest = rest.strip_prefix(bytes(&mut code, length)?)?;
+                    rest = behind(rest, code, length)?;
+                    code = code.get(length..)?;
                 }
                 END if !rest.is_empty() => return None,
                 END => {
@@ -92,7 +90,7 @@ impl Program {
                 }
                 FREE => {
                     let least = byte(&mut code)?.into();
-                    let length = free(rest, array(&mut code)?);
+                    let length = free(rest, byte(&mut code)?);
                     rest = rest.get(length..).filter(|_| length >= least)?;
                 }
                 CLASS => {
@@ -175,17 +173,53 @@ fn position(keys: &[u8], key: u8) -> Option<usize> {
     found.find_map(|(eight, place)| first(*eight, [key]).map(|at| at.saturating_add(place)))
 }
 
-/// How many bytes there are before one of these.
+/// Less than eight bytes, and NULs behind them.
+#[inline(always)]
+fn filled(text: &[u8]) -> [u8; EIGHT] {
+    let mut all = 0_u64;
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        // The two overlap, and agree where they do.
+        let ends = (text.len().saturating_sub(4) & 7) * 8;
+        all = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << ends;
+    } else {
+        for byte in text.iter().rev() {
+            all = all << 8 | u64::from(*byte);
+        }
+    }
+    all.to_le_bytes()
+}
+
+/// What is behind so many bytes of a text, if they are those of the program, which goes on after them for eight at least.
+///
+/// Most texts are short: a call to compare them would take longer than this.
 #[inline]
-fn free(text: &[u8], stops: [u8; STOPS]) -> usize {
+fn behind<'t>(mut text: &'t [u8], mut code: &[u8], mut length: usize) -> Option<&'t [u8]> {
+    while length > 0 {
+        let (wanted, own) = (code.first_chunk()?, text.first_chunk());
+        let own = own.map_or_else(|| filled(text), |own| *own);
+        let count = length.min(EIGHT);
+        // Those in front are the low ones.
+        let differs = u64::from_le_bytes(own) ^ u64::from_le_bytes(*wanted);
+        if differs.trailing_zeros() < u32::try_from(count).ok()?.checked_mul(u8::BITS)? {
+            return None;
+        }
+        (text, code) = (text.get(count..)?, code.get(count..)?);
+        length = length.saturating_sub(count);
+    }
+    Some(text)
+}
+
+/// How many bytes there are before NUL or another one.
+#[inline]
+fn free(text: &[u8], stop: u8) -> usize {
     let (eights, last) = text.as_chunks();
     for (eight, place) in eights.iter().zip((0..).step_by(EIGHT)) {
-        if let Some(at) = first(*eight, stops) {
+        if let Some(at) = first(*eight, [0, stop]) {
             return at.saturating_add(place);
         }
     }
-    let ends = last.iter().position(|byte| stops.contains(byte));
-    text.len().saturating_sub(last.len()).saturating_add(ends.unwrap_or(last.len()))
+    let ends = first(filled(last), [0, stop]).unwrap_or(last.len());
+    text.len().saturating_sub(last.len()).saturating_add(ends)
 }
 
 /// Ways that begin alike, to be written from a depth on.
@@ -288,16 +322,13 @@ impl<'w> Writer<'w> {
 
     fn run(&mut self, run: Run) {
         let Run { bytes, least, most } = run;
-        let lacks = (0..0x80).filter(|byte| !bytes.has(*byte));
-        let mut stops = [0; STOPS];
-        let few = lacks.clone().count() <= STOPS;
-        stops.iter_mut().zip(lacks).for_each(|(stop, byte)| *stop = byte);
+        let mut lacks = (1..0x80).filter(|byte| !bytes.has(*byte));
+        let (stop, more) = (lacks.next().unwrap_or(0), lacks.next());
         if bytes.others
-            && few
+            && more.is_none()
             && let Ok(least) = u8::try_from(least)
         {
-            self.code.extend([FREE, least]);
-            self.code.extend(stops);
+            self.code.extend([FREE, least, stop]);
         } else {
             self.code.push(CLASS);
             self.code.extend(least.to_le_bytes());

@@ -48,6 +48,8 @@ fn a_path_must_match_whole_query_included() {
             && path("\\A/public\\z", "/public")
     );
     assert!(!path("/a|/b", "/ab") && path("/a|/b", "/b"));
+    let anchors = format!("{}/a{}", "^".repeat(30_000), "$".repeat(30_000));
+    assert!(path(&anchors, "/a") && !path(&anchors, "/ab"));
 }
 
 #[test]
@@ -58,6 +60,29 @@ fn fields_do_not_run_into_each_other() {
     assert!(meets("GET|POST", "/x", "h(:80)?", ("POST", "/x", "h:80")));
     assert!(!meets("^$", "", "", ("GET", "/", "")) && meets("", "", "^$", ("GET", "/", "")));
     assert!(meets("", "", "", ("X", "y", "")), "a rule without fields is met by every request");
+}
+
+/// Runs are looked through eight bytes at a time: what ends one does so at each place.
+#[test]
+fn what_is_in_no_run_ends_it_wherever_it_stands() {
+    for (length, place) in (0..20).flat_map(|length| (0..length).map(move |place| (length, place)))
+    {
+        let mut field = "x".repeat(length);
+        assert!(meets(".*", "[^/]*", "", (&field, &field, &field)));
+        field.replace_range(place..=place, "\0");
+        let field = field.as_str();
+        for request in [(field, "x", "x"), ("x", field, "x"), ("x", "x", field)] {
+            assert!(!meets(".*", "[^/]*", "", request) && !meets("", ".*", "[^/?]*", request));
+            assert!(!meets("", "", "", request));
+        }
+        for (pattern, end) in [(".*", "\n"), ("[^/]*", "/"), ("[^/?]*", "?"), ("[a-x]*", "\u{e9}")]
+        {
+            let path = &field.replace('\0', end);
+            assert!(!meets("", pattern, "", ("x", path, "x")), "{path:?} of {pattern}");
+            let whole = format!("{pattern}{}x*", regex_syntax::escape(end));
+            assert!(meets("", &whole, "", ("x", path, "x")), "{path:?} of {whole}");
+        }
+    }
 }
 
 #[test]
@@ -135,11 +160,12 @@ fn header_fields_of_one_name_are_joined_before_they_are_compared() {
 }
 
 /// Pieces of patterns, and texts that they match or nearly do.
-const PIECES: [(&str, &[&str]); 37] = [
+const PIECES: [(&str, &[&str]); 38] = [
     ("a", &["a"]),
     ("ab", &["ab", "a"]),
     ("/", &["/"]),
     ("/v1/", &["/v1/", "/v1"]),
+    ("/0123456789", &["/0123456789", "/012345678x", "/012345678", "/0123456x89"]),
     ("\u{e9}", &["\u{e9}", "\u{e8}"]),
     (".", &["x", "\u{e9}", "\n", ""]),
     (".*", &["", "x/y", "b\u{e9}\u{20ac}", "0123456789abcdef/", "a\nb", "a\0b"]),

@@ -1,6 +1,6 @@
 //! The receiver: frames arrive through a link, counts stay in its [`Meter`]; neighbours who ask for our address are answered.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::net::IpAddr;
 
 use dataplane::umem::{Frame, Port};
 use parser::{checksum, headers::Headers};
@@ -33,7 +33,7 @@ pub struct Receiver<'a> {
     pub arrivals: Option<(u64, u64)>,
     /// When the first and the last packet of any kind came.
     pub any_arrivals: Option<(u64, u64)>,
-    batch: VecDeque<Frame>,
+    batch: Vec<Frame>,
     addresses: Addresses,
     oversized: u64,
     baseline: Baseline,
@@ -84,7 +84,7 @@ impl<'a> Receiver<'a> {
     /// The interface's counters cannot be read.
     pub fn new(link: &'a mut Link, meter: Meter, addresses: Addresses) -> Result<Self, LinkError> {
         let baseline = Baseline::of(link)?;
-        let batch = VecDeque::with_capacity(BATCHES * BATCH);
+        let batch = Vec::with_capacity(BATCHES * BATCH);
         Ok(Self {
             link,
             meter,

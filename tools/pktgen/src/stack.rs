@@ -96,7 +96,7 @@ pub struct Stack<R: Role> {
     ready: VecDeque<u32>,
     /// When, which place, which generation: at most one entry for each connection.
     timers: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    batch: VecDeque<Frame>,
+    batch: Vec<Frame>,
 }
 
 /// What a turn did.
@@ -123,7 +123,7 @@ impl<R: Role> Stack<R> {
             by_flow: HashMap::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
-            batch: VecDeque::with_capacity(MOST),
+            batch: Vec::with_capacity(MOST),
         }
     }
 

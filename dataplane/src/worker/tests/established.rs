@@ -287,7 +287,8 @@ impl Rig {
         let mut frame = Some(self.worker.pool.packet(packet).unwrap());
         let world = Arc::clone(&self.worker.world);
         self.worker.counters.received += 1;
-        let read = self.worker.read(frame.as_ref().unwrap());
+        let plain = parser::plain::Plain::read(frame.as_ref().unwrap().bytes());
+        let read = plain.map(|(plain, tuple)| (plain, self.worker.connections.seek(&tuple)));
         let mut short = false;
         if let Some((plain, sought)) = read.as_ref().filter(|_| may_be_short) {
             let frame_in = frame.take().unwrap();
