@@ -3,14 +3,16 @@
 //! A packet arrives with the places of its parts, and its connection is sought. Either it leaves as it came but for hop limit,
 //! hardware addresses, a service's addresses and a checksum that was left to its sender's hardware, or it is given back and goes the long way, which finds
 //! everything as it was. INVARIANT: what leaves here, and what is known afterwards, are what the long way would send and know
-//! (`tests/established.rs`).
+//! (`tests/established.rs`); only budgets are looked at when a stream holds less than before, and not with every
+//! segment.
 
 use parser::{ethernet::Stations, flow_key::FlowTuple, plain::Plain, tcp::TcpFlags};
 use policy_table::Access;
 
-use super::{PortId, Worker, clock::Tick, stream::plain_segment};
+use super::{PortId, Worker, clock::Tick, judge::Verdict, stream::plain_segment};
 use crate::{
     connection::{Connection, ConnectionId, Direction, Found, Sought},
+    drop_reason::DropReason,
     inspect::Taken,
     umem::{Frame, Port},
     world::World,
@@ -82,8 +84,11 @@ impl<P: Port> Worker<P> {
     #[inline]
     pub(super) fn put_through(&mut self, plain: &Plain, link: &Link<'_>, mut frame: Frame) {
         frame.set_len(plain.packet_end());
-        if let Some((flow, wanted)) = &link.translation {
-            plain.translate(frame.bytes_mut(), flow, wanted);
+        if let Some((flow, wanted)) = &link.translation
+            && !plain.translate(frame.bytes_mut(), flow, wanted)
+        {
+            // A service whose backend is of another family.
+            return self.discard(Verdict::Drop(DropReason::InvalidPacket), frame);
         }
         plain.forward(frame.bytes_mut(), link.stations);
         self.put(link.port, frame);
