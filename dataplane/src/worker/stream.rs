@@ -1,23 +1,19 @@
 //! Between frames and the stream engine: a segment goes in as a view of its frame, what the engine wants sent comes out as edits
 //! of that frame and as new frames, in order.
 
-use std::{cmp::Reverse, ops::Range, sync::atomic::Ordering};
+mod outbox;
+mod policy;
 
-use parser::{
-    checksum,
-    emit::{self, Envelope},
-    ethernet::MacAddress,
-    flow_key::FlowTuple,
-    headers::Headers,
-    http::{HttpRefusal, RequestHead},
-    plain::Plain,
-    rewrite::{self, TcpEdit},
-    tcp::{SeqNumber, TcpFlags},
-};
-use policy_table::{
-    Access, Denial, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
-};
+use std::{cmp::Reverse, ops::Range};
 
+use parser::{checksum, flow_key::FlowTuple, headers::Headers, plain::Plain, tcp::TcpFlags};
+use policy_table::{Access, Denial, HttpScratch, Table};
+
+pub(super) use self::outbox::Outbox;
+use self::{
+    outbox::{FrameSink, Out, OwnedHeader, emit},
+    policy::PolicyJudge,
+};
 use super::{
     PortId, Reporting, Worker,
     clock::Tick,
@@ -26,252 +22,17 @@ use super::{
     linear::{Linear, Workbench},
 };
 use crate::{
-    connection::{Connection, ConnectionId, Connections, Direction, Found, Judgement, tcp::Phase},
-    counters::{Counters, RequestCounters},
+    connection::{Connection, ConnectionId, Connections, Direction, Found, tcp::Phase},
+    counters::Counters,
     drop_reason::DropReason,
-    flow::{FlowEvent, Happening, RequestText},
     hits::Hits,
-    inspect::{
-        Disposition, Edit, Everybody, Header, Judge, Limits, NO_TICK, NewSegment, Ruling, Segment,
-        Shadow, Side, Sink, Stream,
-    },
-    umem::{CAPACITY, Frame, Pool, Port},
+    inspect::{Disposition, Everybody, Limits, NO_TICK, NewSegment, Segment, Shadow, Side, Stream},
+    umem::{Frame, Pool, Port},
     world::World,
 };
 
 /// Longest time between two wake-ups of a stream, in milliseconds.
 const LONGEST_WAIT: u32 = 5_000;
-
-/// What the engine wants sent, in the order in which it must leave.
-#[derive(Debug)]
-enum Out {
-    /// The segment that arrived, as it came or with [`Outbox::edit`].
-    Forward { keep: Range<usize> },
-    /// A segment in a frame of its own, ready but for the hardware addresses.
-    Inject { to: Side, frame: Frame },
-}
-
-/// A [`Header`] that outlives the engine's call.
-#[derive(Debug)]
-struct OwnedHeader {
-    seq: SeqNumber,
-    ack: SeqNumber,
-    flags: TcpFlags,
-    window: u16,
-    options: Option<([u8; 40], usize)>,
-}
-
-impl OwnedHeader {
-    fn of(header: &Header<'_>) -> Self {
-        let options = header.options.map(|options| {
-            let mut bytes = [0; 40];
-            let length = options.len().min(bytes.len());
-            for (to, from) in bytes.iter_mut().zip(options) {
-                *to = *from;
-            }
-            (bytes, length)
-        });
-        Self {
-            seq: header.seq,
-            ack: header.ack,
-            flags: header.flags,
-            window: header.window,
-            options,
-        }
-    }
-
-    /// Writes it over a segment's header.
-    fn write(&self, bytes: &mut [u8], headers: &mut Headers) -> Result<(), DropReason> {
-        if let Some((options, length)) = &self.options {
-            rewrite::options(bytes, headers, options.get(..*length).unwrap_or_default())?;
-        }
-        let edit = TcpEdit {
-            seq: Some(self.seq),
-            ack: Some(self.ack),
-            flags: Some(self.flags),
-            window: Some(self.window),
-            urgent: Some(0),
-        };
-        rewrite::tcp(bytes, headers, &edit)?;
-        Ok(())
-    }
-}
-
-/// What the engine wants sent; kept by the worker so that nothing is allocated per packet.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    outs: Vec<Out>,
-    /// What is written over the header of the segment that arrived, which is sent on once at most.
-    edit: Option<OwnedHeader>,
-}
-
-impl Outbox {
-    /// Whether it holds nothing but the segment that arrived, as it came, with its payload of so many bytes.
-    fn is_whole(&self, payload_len: usize) -> bool {
-        matches!(&self.outs[..], [Out::Forward { keep }] if *keep == (0..payload_len))
-            && self.edit.is_none()
-    }
-}
-
-/// The engine's sink: notes what happens to the arriving frame and builds new ones.
-struct FrameSink<'a> {
-    outbox: &'a mut Outbox,
-    pool: &'a mut Pool,
-    workbench: &'a mut Workbench,
-    counters: &'a mut Counters,
-    /// As the server knows the connection.
-    flow: &'a FlowTuple,
-    /// As the client does, if it addressed a service.
-    service: Option<&'a FlowTuple>,
-}
-
-impl Sink for FrameSink<'_> {
-    fn forward(&mut self, keep: Range<usize>, edit: Edit<'_>) {
-        if let Edit::Rewrite(header) = edit {
-            self.outbox.edit = Some(OwnedHeader::of(&header));
-        }
-        self.outbox.outs.push(Out::Forward { keep });
-    }
-
-    fn inject(&mut self, to: Side, segment: NewSegment<'_>) {
-        self.counters.built += 1;
-        let tuple = match to {
-            Side::Client => self.service.unwrap_or(self.flow).reversed(),
-            Side::Server => *self.flow,
-        };
-        match emit(&segment, &tuple, self.pool, self.workbench) {
-            Ok(frame) => self.outbox.outs.push(Out::Inject { to, frame }),
-            // The engine sends it again when nobody acknowledges it.
-            Err(reason) => self.counters.count_drop(reason),
-        }
-    }
-}
-
-/// The engine's judge: the table of this epoch.
-struct PolicyJudge<'a> {
-    table: &'a Table,
-    judgement: &'a Judgement,
-    scratch: &'a mut HttpScratch,
-    reporting: &'a Reporting,
-    hits: &'a mut Hits,
-    flow: &'a FlowTuple,
-    now: Tick,
-    requests: RequestCounters,
-    events_lost: u64,
-}
-
-impl<'a> PolicyJudge<'a> {
-    fn new(
-        table: &'a Table,
-        (judgement, flow): (&'a Judgement, &'a FlowTuple),
-        scratch: &'a mut HttpScratch,
-        (reporting, hits): (&'a Reporting, &'a mut Hits),
-        now: Tick,
-    ) -> Self {
-        Self {
-            table,
-            judgement,
-            scratch,
-            reporting,
-            hits,
-            flow,
-            now,
-            requests: RequestCounters::default(),
-            events_lost: 0,
-        }
-    }
-}
-
-impl PolicyJudge<'_> {
-    /// Adds what it did to the worker's counters.
-    fn report(&self, counters: &mut Counters) {
-        counters.count_requests(&self.requests);
-        counters.events_lost += self.events_lost;
-    }
-
-    fn verdict(&mut self, head: &RequestHead<'_>) -> HttpVerdict {
-        let fields = |visit: &mut dyn FnMut(&str, &[u8])| {
-            for field in head.fields() {
-                visit(std::str::from_utf8(field.name).unwrap_or_default(), field.value);
-            }
-        };
-        let request = HttpRequest {
-            method: head.method,
-            path: head.path_and_query,
-            host: head.host,
-            headers: &fields,
-        };
-        match &self.judgement.access {
-            Access::Inspect(http) => self.table.judge_http(http, &request, self.scratch),
-            // The port is about DNS now, which no request is.
-            Access::Resolve(dns) => self.table.no_request(dns),
-            // The HTTP rules are gone; the stream stays, because its numbers are translated.
-            Access::Allow(grounds) => HttpVerdict::Allow {
-                egress: grounds.egress,
-                ingress: grounds.ingress,
-                report: false,
-                audited: None,
-            },
-            Access::Deny(denial) => {
-                HttpVerdict::Deny { direction: denial.direction, cause: denial.cause }
-            }
-        }
-    }
-}
-
-impl Judge for PolicyJudge<'_> {
-    fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
-        let verdict = self.verdict(head);
-        let (allowed, audited, direction, cause) = match verdict {
-            HttpVerdict::Allow { audited: Some((direction, cause)), .. } => {
-                (true, true, Some(direction), Some(cause))
-            }
-            HttpVerdict::Allow { egress, ingress, .. } => {
-                self.hits.request(egress, ingress);
-                let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
-                let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
-                let (direction, cause) = told.unzip();
-                (true, false, direction, cause)
-            }
-            HttpVerdict::Deny { direction, cause } => {
-                self.hits.denied(cause);
-                (false, false, Some(direction), Some(cause))
-            }
-        };
-        self.requests.allowed += u64::from(allowed);
-        self.requests.denied += u64::from(!allowed);
-        self.requests.audited += u64::from(audited);
-        // Allowed requests are told only to those who listen: at line rate they would be all that we do.
-        if !allowed || audited || self.reporting.observers.following.load(Ordering::Relaxed) {
-            let text = RequestText::new(head.method, head.host, head.path_and_query);
-            self.tell(Happening::Request { allowed, audited, text, direction, cause });
-        }
-        if allowed { Ruling::Allow } else { Ruling::Deny }
-    }
-
-    fn refused(&mut self, refusal: HttpRefusal) {
-        self.requests.refused += 1;
-        self.tell(Happening::Refused(refusal));
-    }
-}
-
-impl PolicyJudge<'_> {
-    fn tell(&mut self, happening: Happening) {
-        let event = FlowEvent {
-            tick: self.now,
-            epoch: self.table.epoch(),
-            tuple: *self.flow,
-            source: self.judgement.source.identity,
-            destination: self.judgement.destination.identity,
-            flags: TcpFlags::NONE,
-            icmp_type: None,
-            happening,
-        };
-        if self.reporting.events.push(event).is_err() {
-            self.events_lost += 1;
-        }
-    }
-}
 
 /// Whether a segment is as its sender made it: only what its receiver would accept moves the engine's state (evasion row N4).
 fn is_intact(frame: &Frame, headers: &Headers) -> bool {
@@ -809,57 +570,6 @@ impl<P: Port> Worker<P> {
         match emit(&segment, tuple, &mut self.pool, &mut self.workbench) {
             Ok(frame) => self.transmit(world, port, frame),
             Err(reason) => self.counters.count_drop(reason),
-        }
-    }
-}
-
-/// Makes a packet of a segment of the engine's, ready but for the hardware addresses.
-fn emit(
-    segment: &NewSegment<'_>,
-    tuple: &FlowTuple,
-    pool: &mut Pool,
-    workbench: &mut Workbench,
-) -> Result<Frame, DropReason> {
-    /// What a fresh packet of ours may cross (the same as Linux's `ip_default_ttl`).
-    const HOP_LIMIT: u8 = 64;
-    /// More than all headers together have.
-    const HEADERS: usize = 128;
-    let unknown_yet = MacAddress::new([0; 6]);
-    let envelope = Envelope {
-        source_mac: unknown_yet,
-        destination_mac: unknown_yet,
-        source: tuple.source,
-        destination: tuple.destination,
-        hop_limit: HOP_LIMIT,
-        traffic_class: 0,
-    };
-    let whole = emit::Segment {
-        envelope,
-        src_port: tuple.src_port,
-        dst_port: tuple.dst_port,
-        seq: segment.seq,
-        ack: segment.ack,
-        flags: segment.flags,
-        window: segment.window,
-        options: segment.options,
-        payload: segment.payload,
-    };
-    // The engine keeps its segments within the connection's MSS, which is within the longest packet.
-    let too_long = |_does_not_fit| DropReason::StreamBudget;
-    if segment.payload.len() + HEADERS > CAPACITY {
-        let length = whole.emit(workbench.room()).map_err(too_long)?;
-        let bytes = workbench.room().get(..length).unwrap_or_default();
-        return pool.packet(bytes).ok_or(DropReason::PoolEmpty);
-    }
-    let mut frame = pool.take().ok_or(DropReason::PoolEmpty)?;
-    match whole.emit(frame.room_mut()).map_err(too_long) {
-        Ok(length) => {
-            frame.set_len(length);
-            Ok(frame)
-        }
-        Err(reason) => {
-            pool.give(frame);
-            Err(reason)
         }
     }
 }
