@@ -1,10 +1,10 @@
 //! What nearly every packet is: plain, and of a connection that was judged in this epoch. It is forwarded here at once.
 //!
 //! A packet arrives with the places of its parts, and its connection is sought. Either it leaves as it came but for hop limit,
-//! hardware addresses, a service's addresses and a checksum that was left to its sender's hardware, or it is given back and goes the long way, which finds
-//! everything as it was. INVARIANT: what leaves here, and what is known afterwards, are what the long way would send and know
-//! (`tests/established.rs`); only budgets are looked at when a stream holds less than before, and not with every
-//! segment.
+//! hardware addresses, a service's addresses and a checksum that was left to its sender's hardware, or it is given back and goes
+//! the long way, which finds everything as it was. INVARIANT: what leaves here, and what is known afterwards, are what the long way
+//! would send and know (`tests/established.rs`); only budgets are looked at when a stream holds less than before, and not with
+//! every segment.
 
 use parser::{ethernet::Stations, flow_key::FlowTuple, plain::Plain, tcp::TcpFlags};
 use policy_table::Access;

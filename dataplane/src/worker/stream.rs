@@ -6,7 +6,13 @@ mod policy;
 
 use std::{cmp::Reverse, ops::Range};
 
-use parser::{checksum, flow_key::FlowTuple, headers::Headers, plain::Plain, tcp::TcpFlags};
+use parser::{
+    checksum,
+    flow_key::FlowTuple,
+    headers::Headers,
+    plain::Plain,
+    tcp::{Tcp, TcpFlags},
+};
 use policy_table::{Access, Denial, HttpScratch, Table};
 
 pub(super) use self::outbox::Outbox;
@@ -40,23 +46,34 @@ fn is_intact(frame: &Frame, headers: &Headers) -> bool {
 }
 
 /// The engine's view of a segment.
+#[inline(always)]
 fn segment<'a>(
     direction: Direction,
-    headers: &Headers,
-    frame: &'a Frame,
+    tcp: &Tcp,
+    options: &'a [u8],
     payload: &'a [u8],
-) -> Option<Segment<'a>> {
-    let tcp = headers.tcp()?;
-    Some(Segment {
+) -> Segment<'a> {
+    Segment {
         from: side(direction),
         seq: tcp.seq,
         ack: tcp.ack,
         flags: tcp.flags,
         window: tcp.window,
         urgent: tcp.urgent,
-        options: headers.tcp_option_bytes(frame.bytes()),
+        options,
         payload,
-    })
+    }
+}
+
+/// The engine's view of a segment that was read in full.
+fn full_segment<'a>(
+    direction: Direction,
+    headers: &Headers,
+    frame: &'a Frame,
+    payload: &'a [u8],
+) -> Option<Segment<'a>> {
+    let options = headers.tcp_option_bytes(frame.bytes());
+    Some(segment(direction, headers.tcp()?, options, payload))
 }
 
 /// The engine's view of a plain segment.
@@ -67,16 +84,7 @@ pub(super) fn plain_segment<'a>(
     transport: &'a [u8],
 ) -> Option<Segment<'a>> {
     let (tcp, options, payload) = plain.tcp(transport)?;
-    Some(Segment {
-        from: side(direction),
-        seq: tcp.seq,
-        ack: tcp.ack,
-        flags: tcp.flags,
-        window: tcp.window,
-        urgent: tcp.urgent,
-        options,
-        payload,
-    })
+    Some(segment(direction, &tcp, options, payload))
 }
 
 /// What the engine works with, apart from a connection.
@@ -204,7 +212,7 @@ impl<P: Port> Worker<P> {
         // What the receiver would not accept, it does not have: then nobody knows what it has.
         let segment = headers
             .payload(linear.view(frame))
-            .and_then(|payload| segment(found.direction, headers, frame, payload))
+            .and_then(|payload| full_segment(found.direction, headers, frame, payload))
             .filter(|_| is_intact(frame, headers));
         let Some(connection) = connections.connection(found.id) else { return };
         let follows = watch(world, connection, segment.as_ref(), tools, now);
@@ -277,7 +285,7 @@ impl<P: Port> Worker<P> {
         };
         let (Some(table), Some(segment), Some(connection)) = (
             world.table.as_deref(),
-            payload.and_then(|payload| segment(found.direction, headers, &frame, payload)),
+            payload.and_then(|payload| full_segment(found.direction, headers, &frame, payload)),
             connections.connection(found.id),
         ) else {
             return self.discard(Verdict::Drop(DropReason::InvalidTransportHeader), frame);
