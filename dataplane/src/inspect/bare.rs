@@ -19,7 +19,7 @@ const OTHER: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST).wi
 /// A segment was taken that goes on as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// [`Stream::held_bytes`] may be less than before; else it is the same.
+    /// [`Stream::held_bytes`] is less than before; else it is the same.
     pub(crate) freed: bool,
     /// The caller will wake the stream some time, which is often enough, as nothing waits.
     pub(crate) is_watched: bool,
@@ -74,19 +74,10 @@ impl Stream {
         back.told = position;
         back.edge = back.edge.max(edge);
         back.told_edge = back.told_edge.max(edge);
-        let mut freed = false;
-        match segment.from {
-            Side::Server if is_news => {
-                freed = self.kept.heap_bytes() > 0;
-                self.kept.free_to(position);
-                self.kept.shrink();
-            }
-            Side::Client if is_news => {
-                freed = self.outbox.heap_bytes() > 0;
-                let _nothing_of_ours = self.outbox.acknowledge(position);
-            }
-            Side::Client | Side::Server => {}
-        }
+        let freed = segment.from == Side::Server && is_news && {
+            self.kept.free_to(position);
+            self.kept.shrink()
+        };
         self.last_seen = now;
         Some(Taken { freed, is_watched: self.wake != super::NO_TICK })
     }
@@ -96,8 +87,7 @@ impl Stream {
         self.phase == Phase::Open
             && self.held == 0
             && self.pending.is_none()
-            && self.outbox.is_empty()
-            && self.outbox.fin().is_none()
+            && self.outbox.heap_bytes() == 0
             && self.client_holes.is_empty()
             && self.up.splice.is_identity()
             && self.down.splice.is_identity()
@@ -106,7 +96,8 @@ impl Stream {
             && self.timers.is_none()
             && self.owned_to <= self.up.una
             && self.up.una <= self.up.told
-            && !self.owes_server()
+            // All that is ours to send lies below `owned_to`, so the server has it.
+            && !self.owes_next()
     }
 }
 

@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// Whether the next byte that the server misses was acknowledged to the client, so that only we can send it.
-    fn owes_next(&self) -> bool {
+    pub(super) fn owes_next(&self) -> bool {
         let una = self.up.splice.backward(self.up.una);
         una < self.up.told.min(self.frontier)
     }
