@@ -147,11 +147,21 @@ mod tests {
         options: usize,
     }
 
-    const TEXTS: [(&[u8], &[u8]); 4] = [
+    /// A head of which nobody keeps the memory.
+    const LONG: &[u8] = &{
+        let mut text = [b'x'; 3000];
+        let (begin, rest) = text.split_first_chunk_mut().unwrap();
+        *begin = *b"GET / HTTP/1.1\r\nHost: a\r\nCookie: ";
+        *rest.last_chunk_mut().unwrap() = *b"\r\n\r\n";
+        text
+    };
+
+    const TEXTS: [(&[u8], &[u8]); 5] = [
         (b"", b""),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         (b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
         (b"GET / HTTP/1.1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (LONG, b"HTTP/1.1 204 No Content\r\n\r\n"),
     ];
 
     const OPTIONS: [&[u8]; 4] = [
@@ -241,11 +251,14 @@ mod tests {
             };
             let mut quick = stream.clone();
             let (before, held) = (format!("{stream:?}"), quick.held_bytes());
+            let owes = stream.owes_server();
             let taken = quick.take_bare(&segment, now);
             let mut log = Log::default();
             let outcome = stream.go_the_long_way(&segment, now, &limits, &mut Gets, &mut log);
             if let Some(Taken { freed, .. }) = taken {
+                assert_eq!(freed, quick.held_bytes() < held);
                 assert!(freed || quick.held_bytes() == held);
+                assert!(!owes, "what is ours to send is the long way's: {segment:?}");
                 assert_eq!(format!("{quick:?}"), format!("{stream:?}"), "{segment:?}");
                 assert_eq!(outcome, Disposition::Forwarded);
                 assert_eq!(log.0, ["forward 0..0 Unchanged"], "{segment:?}");
@@ -269,18 +282,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn most_acknowledgements_of_a_talk_go_the_short_way() {
-        let step = |from_client, payload| Step {
+    fn step(from_client: bool, payload: usize) -> Step {
+        Step {
             from_client,
             payload,
             ahead: 0,
             behind: 0,
             flags: TcpFlags::ACK,
-            window: 900,
+            window: 9000,
             urgent: 0,
             options: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn memory_that_is_given_back_with_an_acknowledgement_is_told() {
+        let talk = [step(true, 0), step(false, 0), step(true, 4), step(false, 0)];
+        assert_eq!(play(&talk), [1, 2]);
+    }
+
+    #[test]
+    fn most_acknowledgements_of_a_talk_go_the_short_way() {
         let request = [step(true, 1), step(false, 0), step(false, 1), step(true, 0)];
         let mut talk = vec![step(true, 0)];
         (0..10).for_each(|_| talk.extend(request.clone()));

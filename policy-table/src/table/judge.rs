@@ -289,7 +289,8 @@ impl Table {
                 Direction::Egress => (access.destination, &access.names),
                 Direction::Ingress => (at.peer, &Names::NONE),
             };
-            if let Some((kind, peer, wants_report)) = self.request(at, peer, names, request, scratch)
+            if let Some((kind, peer, wants_report)) =
+                self.request(at, peer, names, request, scratch)
             {
                 *grant = Some(Cause { kind, peer, ..*at });
                 report |= wants_report;
