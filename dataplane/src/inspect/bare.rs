@@ -156,12 +156,13 @@ mod tests {
         text
     };
 
-    const TEXTS: [(&[u8], &[u8]); 5] = [
+    const TEXTS: [(&[u8], &[u8]); 6] = [
         (b"", b""),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         (b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
         (b"GET / HTTP/1.1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
         (LONG, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (b"Host: a\r\n\r\n", b""),
     ];
 
     const OPTIONS: [&[u8]; 4] = [
@@ -299,6 +300,13 @@ mod tests {
     fn memory_that_is_given_back_with_an_acknowledgement_is_told() {
         let talk = [step(true, 0), step(false, 0), step(true, 4), step(false, 0)];
         assert_eq!(play(&talk), [1, 2]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_held_goes_the_long_way() {
+        let held = [step(true, 0), step(true, 3), step(true, 5)];
+        let begun = [step(false, 0), step(false, 1), step(true, 0)];
+        assert_eq!(play(&[&held[..], &begun].concat()), [2, 0]);
     }
 
     #[test]
