@@ -644,6 +644,8 @@ mod tests {
         let mut table = table(8);
         let flow = tuple(1000).reversed();
         let before = table.seek(&flow);
+        let mut missed = before;
+        table.guess(&mut missed);
         let first = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
         let found = |table: &Connections, sought| {
             let found = table.found(&sought);
@@ -651,6 +653,7 @@ mod tests {
             found.map(|found| found.id)
         };
         assert_eq!(found(&table, before), Some(first));
+        assert_eq!(found(&table, missed), Some(first));
         // Another connection takes the flow over, while the first one still has it.
         let known = table.seek(&flow);
         assert_eq!(found(&table, known), Some(first));

@@ -12,7 +12,7 @@ use super::{
     handoff::Parcel,
 };
 use crate::{
-    connection::{ConnectionId, Follower, Sought, grant::Grant, tcp::Phase},
+    connection::{ConnectionId, Follower, Sought, grant::Grant},
     umem::{Frame, Port},
     world::World,
 };
@@ -70,9 +70,6 @@ impl<P: Port> Worker<P> {
         (port, link): (PortId, &Link<'_>),
     ) {
         let Some(connection) = self.connections.connection(id) else { return };
-        if !matches!(connection.phase, Phase::Established | Phase::Datagram) {
-            return;
-        }
         if let Follower::Nobody = connection.follower {
             connection.follower = Follower::Grantee(Default::default());
         }

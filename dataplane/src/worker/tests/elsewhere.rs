@@ -195,6 +195,38 @@ fn is_asked(pair: &mut Pair, packet: &[u8]) -> bool {
 }
 
 #[test]
+fn what_one_grant_is_for_is_granted_once() {
+    let mut pair = Pair::new("", false, false);
+    for (step, packet) in script(&[]) {
+        assert_eq!(pair.send(step.port(), &packet).len(), 1);
+    }
+    let reply = script(&[packet_of(false, false, TcpFlags::ACK)]).pop().unwrap().1;
+    for _ in 0..3 {
+        let frame = pair.members[1].worker.pool.packet(&reply).unwrap();
+        pair.process(1, DEATHSTAR, frame, false);
+    }
+    while pair.take_parcel(0) {}
+    let inbox = Arc::clone(&pair.members[1].worker.workers[1]);
+    assert!(matches!(inbox.pop(), Some(Parcel::Grant(_))));
+    assert!(inbox.is_empty());
+}
+
+#[test]
+fn a_packet_does_not_wander_between_workers_that_see_different_worlds() {
+    // To the one the tiefighter's home is the other, and the other way round.
+    let mut pair = Pair::new("", false, false);
+    pair.members[0].homes[0] = WorkerId(1);
+    pair.members[0].apply("");
+    let early = Segment {
+        flags: TcpFlags::ACK,
+        ..syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000)
+    };
+    assert_eq!(pair.send(DEATHSTAR, &bytes(&early)).len(), 1);
+    let handed_on = pair.members.each_ref().map(|member| member.worker.counters.handed_on);
+    assert_eq!(handed_on, [1, 1]);
+}
+
+#[test]
 fn a_grant_ends_with_its_epoch() {
     let (mut pair, reply) = granted(false);
     pair.apply(L4, false);
