@@ -44,7 +44,8 @@ impl Pair {
         let home = usize::from(HOMES[usize::from(port.0)].0);
         let frame = self.members[home].worker.pool.packet(packet).unwrap();
         self.process(home, port, frame, false);
-        while self.take_parcel(0) || self.take_parcel(1) {}
+        let parcels = (0..16).take_while(|_| self.take_parcel(0) || self.take_parcel(1)).count();
+        assert!(parcels < 16, "it wanders");
         let out = self.members.iter_mut().flat_map(Rig::collect).collect();
         self.check_ledger();
         out
