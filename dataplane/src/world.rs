@@ -181,21 +181,23 @@ impl World {
     /// Where packets to `address` go: to a pod that is attached here, else to the node's stack. None if there is no such way.
     pub fn route(&self, address: IpAddr) -> Option<Route> {
         let table = self.table.as_ref()?;
+        let (port, endpoint) = self.way(table, address)?;
+        Some(Route { port, peer: Peer { identity: table.identity_of(address), endpoint } })
+    }
+
+    /// The worker that receives from where packets to `address` go.
+    pub fn home_towards(&self, address: IpAddr) -> Option<WorkerId> {
+        let (port, _) = self.way(self.table.as_ref()?, address)?;
+        Some(self.port(port)?.home)
+    }
+
+    fn way(&self, table: &Table, address: IpAddr) -> Option<(PortId, Option<EndpointIndex>)> {
         let endpoint = table.endpoint_of(address);
-        let local = endpoint
-            .and_then(|endpoint| {
-                Some((endpoint, (*self.endpoint_ports.get(endpoint.position())?)?))
-            })
-            .map(|(endpoint, port)| Route {
-                port,
-                peer: Peer { identity: table.identity_of(address), endpoint: Some(endpoint) },
-            });
-        local.or_else(|| {
-            Some(Route {
-                port: self.host?,
-                peer: Peer { identity: table.identity_of(address), endpoint: None },
-            })
-        })
+        let local = endpoint.and_then(|it| *self.endpoint_ports.get(it.position())?);
+        match local {
+            Some(port) => Some((port, endpoint)),
+            None => Some((self.host?, None)),
+        }
     }
 
     /// Whether `address` belongs to a pod that is attached to `port`.

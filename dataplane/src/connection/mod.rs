@@ -4,23 +4,29 @@
 //! is bounded; when it is full an idle or half-open connection makes room, or the packet is a named drop.
 
 pub mod expiry;
+pub mod follower;
+pub mod grant;
 mod hash;
 pub mod judgement;
 mod shares;
 pub mod table;
 pub mod tcp;
 
+pub use follower::Follower;
 pub use judgement::{Judgement, Judgements};
 pub use table::{ConnectionId, Connections, Found, Sought};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parser::{flow_key::FlowTuple, network::Protocol};
 
 use crate::{
-    inspect::{Shadow, Stream},
+    inspect::Stream,
     prefetch::prefetch,
-    worker::{PortId, clock::Tick},
+    worker::{
+        PortId,
+        clock::{Tick, between},
+    },
 };
 
 /// Which end sent a packet.
@@ -52,8 +58,7 @@ impl Connection {
             generation: 0,
             last_seen: now,
             judgement,
-            stream: None,
-            shadow: None,
+            follower: Follower::Nobody,
         }
     }
 
@@ -65,13 +70,21 @@ impl Connection {
         }
     }
 
+    /// How long no packet of it has passed, here or elsewhere.
+    fn silence(&self, now: Tick) -> Duration {
+        let elsewhere = match &self.follower {
+            Follower::Grantee(granted) => granted.last_seen(),
+            Follower::Nobody | Follower::Stream(_) | Follower::Shadow(_) => Tick(0),
+        };
+        between(self.last_seen.max(elsewhere), now)
+    }
+
     /// Asks for the memory behind it.
     fn prefetch(&self) {
-        if let Some(shadow) = &self.shadow {
-            prefetch(shadow.stream(), size_of::<Stream>());
-        }
-        if let Some(stream) = &self.stream {
-            prefetch(&raw const **stream, size_of::<Stream>());
+        match &self.follower {
+            Follower::Stream(stream) => prefetch(&raw const **stream, size_of::<Stream>()),
+            Follower::Shadow(shadow) => prefetch(shadow.stream(), size_of::<Stream>()),
+            Follower::Nobody | Follower::Grantee(_) => {}
         }
     }
 }
@@ -89,12 +102,10 @@ pub struct Connection {
     pub phase: tcp::Phase,
     /// How many had its slot before; the table's own, kept here where there is room for it.
     generation: u32,
-    /// When the last packet of it passed.
+    /// When the last packet of it passed here.
     pub last_seen: Tick,
     /// The cached verdict.
     pub judgement: Arc<Judgement>,
-    /// The inspected stream, if an HTTP rule decides.
-    pub stream: Option<Box<Stream>>,
-    /// While no HTTP rule decides: what a stream would know. Never together with `stream`.
-    pub shadow: Option<Shadow>,
+    /// Who sees its packets beyond that.
+    pub follower: Follower,
 }

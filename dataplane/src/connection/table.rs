@@ -9,7 +9,8 @@ use hashbrown::HashTable;
 use parser::flow_key::{FlowKey, FlowTuple};
 
 use super::{
-    Connection, Direction, expiry,
+    Connection, Direction, Follower, expiry,
+    grant::{Grant, Grants},
     hash::{self, FlowHasher},
     shares::Shares,
     tcp::Phase,
@@ -19,8 +20,7 @@ use crate::{
     drop_reason::DropReason,
     inspect::Shadow,
     prefetch::prefetch,
-    worker::PortId,
-    worker::clock::{Tick, between},
+    worker::{PortId, clock::Tick},
 };
 
 /// Entries that a packet without room may look at for one that can go.
@@ -89,7 +89,8 @@ impl Entry {
 pub struct Sought {
     tuple: FlowTuple,
     hash: u64,
-    guess: Option<Entry>,
+    /// Where it is, or that it is nowhere, once that was guessed.
+    guess: Option<Option<Entry>>,
     /// The table's version when this was guessed: in another one, the flow may have become another connection's.
     version: u64,
 }
@@ -151,6 +152,8 @@ pub struct Connections {
     /// Slots that hold a connection.
     taken: usize,
     shares: Shares,
+    /// What other workers let this one do with packets of their connections.
+    grants: Grants,
     budgets: Budgets,
     shadows: usize,
     cursor: usize,
@@ -171,6 +174,7 @@ impl Connections {
             free: NONE,
             taken: 0,
             shares: Shares::with_capacity(budgets.connections),
+            grants: Grants::default(),
             budgets,
             shadows: 0,
             cursor: 0,
@@ -193,7 +197,7 @@ impl Connections {
     /// Of these, inspected ones. Looks at every slot.
     pub fn streams(&self) -> usize {
         let inspected =
-            |slot: &&Slot| slot.connection().is_some_and(|connection| connection.stream.is_some());
+            |slot: &&Slot| slot.connection().is_some_and(|known| known.follower.is_stream());
         self.slots.iter().filter(inspected).count()
     }
 
@@ -228,16 +232,17 @@ impl Connections {
             guess = Some(*entry);
             true
         });
-        if let Some(slot) = guess.and_then(|entry| self.slots.get(entry.slot())) {
-            prefetch(slot, size_of::<Slot>());
+        match guess.and_then(|entry| self.slots.get(entry.slot())) {
+            Some(slot) => prefetch(slot, size_of::<Slot>()),
+            None => self.grants.approach(sought.hash),
         }
-        sought.guess = guess;
+        sought.guess = Some(guess);
     }
 
     /// Asks for the memory behind the connection that is looked for.
     #[inline]
     pub fn approach(&self, sought: &Sought) {
-        let slot = sought.guess.and_then(|entry| self.slots.get(entry.slot()));
+        let slot = sought.guess.flatten().and_then(|entry| self.slots.get(entry.slot()));
         if let Some(connection) = slot.and_then(Slot::connection) {
             connection.prefetch();
         }
@@ -265,11 +270,14 @@ impl Connections {
     #[inline(always)]
     fn entry(&self, sought: &Sought) -> Option<(Entry, Direction)> {
         let Sought { tuple, hash, guess, version } = sought;
-        if let Some(entry) = *guess
+        if let Some(guess) = *guess
             && *version == self.version
-            && let Some(direction) = self.direction(entry, tuple)
         {
-            return Some((entry, direction));
+            // No entry has the same bits of its hash, so none is of this flow.
+            let entry = guess?;
+            if let Some(direction) = self.direction(entry, tuple) {
+                return Some((entry, direction));
+            }
         }
         let entry = self.search(tuple, *hash)?;
         Some((entry, self.direction(entry, tuple)?))
@@ -306,6 +314,20 @@ impl Connections {
             .filter(|connection| connection.generation == id.generation)
     }
 
+    /// Lets this worker do with the packets of another one's connection what its owner would do.
+    pub fn keep(&mut self, grant: Grant) {
+        let Self { grants, hasher, .. } = self;
+        grants.keep(grant, |grant| hasher.hash_one(FlowKey::of(&grant.flow).0));
+    }
+
+    /// What the owner of the connection that was looked for lets this worker do with the packet in this epoch.
+    #[inline]
+    pub fn granted(&mut self, sought: &Sought, epoch: u64) -> Option<&mut Grant> {
+        let Self { grants, hasher, .. } = self;
+        let hash = |grant: &Grant| hasher.hash_one(FlowKey::of(&grant.flow).0);
+        grants.of(&sought.tuple, sought.hash, epoch, hash)
+    }
+
     /// Whether one more connection may have a shadow.
     pub fn can_follow(&self) -> bool {
         self.shadows < self.budgets.shadows
@@ -315,9 +337,9 @@ impl Connections {
     pub fn follow(&mut self, id: ConnectionId, shadow: Shadow) {
         if self.can_follow()
             && let Some(connection) = self.connection(id)
-            && connection.shadow.is_none()
+            && matches!(connection.follower, Follower::Nobody)
         {
-            connection.shadow = Some(shadow);
+            connection.follower = Follower::Shadow(shadow);
             self.shadows += 1;
         }
     }
@@ -329,9 +351,17 @@ impl Connections {
 
     /// Takes a connection's shadow.
     pub fn take_shadow(&mut self, id: ConnectionId) -> Option<Shadow> {
-        let shadow = self.connection(id)?.shadow.take()?;
-        self.shadows = self.shadows.saturating_sub(1);
-        Some(shadow)
+        let follower = &mut self.connection(id)?.follower;
+        match std::mem::take(follower) {
+            Follower::Shadow(shadow) => {
+                self.shadows = self.shadows.saturating_sub(1);
+                Some(shadow)
+            }
+            other => {
+                *follower = other;
+                None
+            }
+        }
     }
 
     /// Adds a connection.
@@ -390,7 +420,13 @@ impl Connections {
             other.flow(slots).is_some_and(|other| other == flow || *other == flow.reversed())
         };
         match index.find_mut(hash, same) {
-            Some(older) => *older = entry,
+            Some(known) => {
+                let older = std::mem::replace(known, entry);
+                // Its packets are the newer connection's from now on, so nobody may forward them for it any more.
+                if let Some(older) = slots.get_mut(older.slot()).and_then(Slot::connection_mut) {
+                    older.follower.revoke();
+                }
+            }
             None => {
                 let rehash = |entry: &Entry| {
                     entry.flow(slots).map_or(0, |flow| hasher.hash_one(FlowKey::of(flow).0))
@@ -411,7 +447,7 @@ impl Connections {
         self.free = id.slot;
         self.taken -= 1;
         self.version += 1;
-        self.shadows = self.shadows.saturating_sub(usize::from(connection.shadow.is_some()));
+        self.shadows = self.shadows.saturating_sub(usize::from(connection.follower.is_shadow()));
         self.shares.remove(id.slot);
         for (entry, flow) in Entry::of(id.slot, &connection) {
             // A newer connection may have taken the place over; then there is none of ours.
@@ -426,7 +462,7 @@ impl Connections {
     pub fn expire(&mut self, now: Tick, budget: usize) {
         for _ in 0..budget.min(self.slots.len()) {
             let Some((id, connection)) = self.next() else { continue };
-            let silent = between(connection.last_seen, now);
+            let silent = connection.silence(now);
             if silent > expiry::lifetime(connection.phase) {
                 self.remove(id);
                 self.expired += 1;
@@ -443,15 +479,17 @@ impl Connections {
             return;
         }
         let Some(connection) = self.connection(id) else { return };
-        let mut held = 0;
-        if let Some(shadow) = &mut connection.shadow {
-            shadow.rest();
-            held = shadow.held_bytes();
-        }
-        if let Some(stream) = &mut connection.stream {
-            stream.rest();
-            held = stream.held_bytes();
-        }
+        let held = match &mut connection.follower {
+            Follower::Stream(stream) => {
+                stream.rest();
+                stream.held_bytes()
+            }
+            Follower::Shadow(shadow) => {
+                shadow.rest();
+                shadow.held_bytes()
+            }
+            Follower::Nobody | Follower::Grantee(_) => 0,
+        };
         self.shares.charge(id.slot, held);
     }
 
@@ -539,7 +577,7 @@ impl Connections {
 
 /// Whether a connection gives way to others: expired, closing, half open or not TCP.
 fn can_go(connection: &Connection, now: Tick) -> bool {
-    between(connection.last_seen, now) > expiry::lifetime(connection.phase)
+    connection.silence(now) > expiry::lifetime(connection.phase)
         || matches!(connection.phase, Phase::Opening | Phase::Closing | Phase::Datagram)
 }
 
@@ -605,6 +643,8 @@ mod tests {
         let mut table = table(8);
         let flow = tuple(1000).reversed();
         let before = table.seek(&flow);
+        let mut missed = before;
+        table.guess(&mut missed);
         let first = table.insert(connection(1000, Phase::Established), Tick(0)).unwrap();
         let found = |table: &Connections, sought| {
             let found = table.found(&sought);
@@ -612,6 +652,7 @@ mod tests {
             found.map(|found| found.id)
         };
         assert_eq!(found(&table, before), Some(first));
+        assert_eq!(found(&table, missed), Some(first));
         // Another connection takes the flow over, while the first one still has it.
         let known = table.seek(&flow);
         assert_eq!(found(&table, known), Some(first));

@@ -296,23 +296,26 @@ impl<P: Port> Worker<P> {
     }
 
     pub(super) fn hand_on(&mut self, worker: WorkerId, parcel: Parcel) {
-        let judged = matches!(parcel, Parcel::Transmit { .. });
+        let unread = matches!(parcel, Parcel::Judge { .. });
         let Some(inbox) = self.workers.get(usize::from(worker.0)).filter(|_| worker != self.id)
         else {
-            let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
-            return self.discard(Verdict::Drop(DropReason::PortGone), frame);
+            return self.lose(parcel, DropReason::PortGone);
         };
         match inbox.push(parcel) {
             Ok(()) => {
                 // A packet to be judged is received once more by the other worker; one to be sent is counted there alone.
-                self.counters.handed_on += u64::from(!judged);
+                self.counters.handed_on += u64::from(unread);
                 if !self.to_ring.contains(&worker) {
                     self.to_ring.push(worker);
                 }
             }
-            Err(Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) => {
-                self.discard(Verdict::Drop(DropReason::HandoffFull), frame);
-            }
+            Err(parcel) => self.lose(parcel, DropReason::HandoffFull),
+        }
+    }
+
+    fn lose(&mut self, parcel: Parcel, reason: DropReason) {
+        if let Some(frame) = parcel.into_frame() {
+            self.discard(Verdict::Drop(reason), frame);
         }
     }
 }

@@ -9,9 +9,9 @@
 use parser::{ethernet::Stations, flow_key::FlowTuple, plain::Plain, tcp::TcpFlags};
 use policy_table::Access;
 
-use super::{PortId, Worker, clock::Tick, judge::Verdict, stream::plain_segment};
+use super::{PortId, Worker, WorkerId, clock::Tick, judge::Verdict, stream::plain_segment};
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, Sought},
+    connection::{Connection, ConnectionId, Direction, Follower, Found, Sought},
     drop_reason::DropReason,
     inspect::Taken,
     umem::{Frame, Port},
@@ -20,11 +20,13 @@ use crate::{
 
 /// The next link of a packet.
 pub(super) struct Link<'a> {
-    port: PortId,
+    /// Who receives from the link that it came on.
+    pub(super) home: WorkerId,
+    pub(super) port: PortId,
     /// The hardware addresses there.
     stations: Stations,
     /// What addresses and ports are, and what they shall be, if a service was addressed.
-    translation: Option<(&'a FlowTuple, FlowTuple)>,
+    pub(super) translation: Option<(&'a FlowTuple, FlowTuple)>,
 }
 
 impl<P: Port> Worker<P> {
@@ -33,13 +35,13 @@ impl<P: Port> Worker<P> {
     pub(super) fn forward_established(
         &mut self,
         world: &World,
-        port: PortId,
+        (port, settled): (PortId, bool),
         (plain, sought): (&Plain, &Sought),
         mut frame: Frame,
         now: Tick,
     ) -> Result<(), Frame> {
         let Some((found, connection)) = self.connections.found_mut(sought) else {
-            return Err(frame);
+            return self.pass_elsewhere(world, (port, settled), (plain, sought), frame, now);
         };
         let link =
             next_link(world, port, (plain, sought.tuple()), (connection, found), frame.bytes());
@@ -49,10 +51,10 @@ impl<P: Port> Worker<P> {
         let pseudo_header = plain.pseudo_header(sought.tuple());
         let transport = plain.transport(frame.bytes_mut());
         let was_partial = plain.complete_checksum(transport, pseudo_header);
-        let (stream, decides) = match (&mut connection.stream, &mut connection.shadow) {
-            (Some(stream), _) => (Some(&mut **stream), true),
-            (None, Some(shadow)) => (Some(shadow.stream_mut()), false),
-            (None, None) => (None, false),
+        let (stream, decides) = match &mut connection.follower {
+            Follower::Stream(stream) => (Some(&mut **stream), true),
+            Follower::Shadow(shadow) => (Some(shadow.stream_mut()), false),
+            Follower::Nobody | Follower::Grantee(_) => (None, false),
         };
         let mut shown = None;
         if let Some(stream) = stream {
@@ -76,8 +78,12 @@ impl<P: Port> Worker<P> {
             Some((None, segment)) => self.follow_plain(world, found, segment, now),
             Some((Some(_), _)) | None => {}
         }
+        let is_seen = shown.is_some();
         let bare = shown.and_then(|(taken, _)| taken);
         self.put_through(plain, &link, frame);
+        if !is_seen && link.home != self.id {
+            self.grant(world, found.id, sought.tuple(), (port, &link));
+        }
         if let Some(taken) = bare {
             self.after_bare(world, found.id, taken, decides);
         }
@@ -128,7 +134,7 @@ fn next_link<'a>(
     };
     let access = &judgement.access;
     let passes = matches!(access, Access::Allow(_))
-        || (matches!(access, Access::Inspect(_)) && connection.stream.is_some());
+        || (matches!(access, Access::Inspect(_)) && connection.follower.is_stream());
     if judgement.epoch != world.epoch || from != port || !passes {
         return None;
     }
@@ -139,10 +145,22 @@ fn next_link<'a>(
         }
         Some(_) => return None,
     };
+    link(world, (port, to), plain, bytes, translation)
+}
+
+/// The link behind `to`, if both ends of it and of the one that the packet came on are as they shall be.
+#[inline]
+pub(super) fn link<'a>(
+    world: &World,
+    (port, to): (PortId, PortId),
+    plain: &Plain,
+    bytes: &[u8],
+    translation: Option<(&'a FlowTuple, FlowTuple)>,
+) -> Option<Link<'a>> {
     let (here, there) = (world.port(port)?, world.port(to)?);
     let arrived = bytes.first_chunk()?;
     let expected = Stations { destination: here.mac, source: here.neighbour.mac()? };
     let stations = Stations { destination: there.neighbour.mac()?, source: there.mac };
     let passes = *arrived == expected.to_bytes() && plain.packet_len() <= there.mtu;
-    passes.then_some(Link { port: to, stations, translation })
+    passes.then_some(Link { home: here.home, port: to, stations, translation })
 }

@@ -11,12 +11,12 @@ use std::sync::{
 use crossbeam::queue::ArrayQueue;
 
 use super::PortId;
-use crate::umem::Frame;
+use crate::{connection::grant::Grant, umem::Frame};
 
 /// Frames that one worker may have waiting for it.
 const DEPTH: usize = 4096;
 
-/// A frame on its way to another worker.
+/// A frame on its way to another worker, or what spares others the way.
 #[derive(Debug)]
 pub enum Parcel {
     /// Judge it: you may have its connection. `settled` means that the sender has it from you: you have none, so it opens one.
@@ -35,12 +35,24 @@ pub enum Parcel {
         /// The port it leaves on.
         port: PortId,
     },
+    /// Do yourself what would be done with the next ones like it.
+    Grant(Box<Grant>),
 }
 
 impl Parcel {
+    /// The frame in it.
+    pub fn into_frame(self) -> Option<Frame> {
+        match self {
+            Self::Judge { frame, .. } | Self::Transmit { frame, .. } => Some(frame),
+            Self::Grant(_) => None,
+        }
+    }
+
     fn chunks(&self) -> usize {
-        let (Self::Judge { frame, .. } | Self::Transmit { frame, .. }) = self;
-        frame.chunks()
+        match self {
+            Self::Judge { frame, .. } | Self::Transmit { frame, .. } => frame.chunks(),
+            Self::Grant(_) => 0,
+        }
     }
 }
 

@@ -20,9 +20,12 @@ use policy_table::{Access, Direction as PolicyDirection, Flow, Identity, Names, 
 
 use super::{PortId, Worker, WorkerId, clock::Tick, related::Quoted};
 use crate::{
-    connection::{Connection, ConnectionId, Direction, Found, Judgement, Sought, tcp::Phase},
+    connection::{
+        Connection, ConnectionId, Direction, Follower, Found, Judgement, Sought, tcp::Phase,
+    },
     drop_reason::DropReason,
     flow::{FlowEvent, Happening},
+    inspect::Stream,
     reply::Answer,
     service::Destination,
     umem::Port,
@@ -108,7 +111,7 @@ impl<P: Port> Worker<P> {
             && is_expected(world, (port, view), (connection, found.direction), headers, tuple)
         {
             let flags = headers.tcp().map(|tcp| tcp.flags);
-            if !is_over(connection, flags) {
+            if !is_over(connection, found.direction, flags) {
                 return self.judge_fresh(world, table, found, headers, tuple, flags, now);
             }
         }
@@ -154,7 +157,7 @@ impl<P: Port> Worker<P> {
         let flags = headers.tcp().map(|tcp| tcp.flags);
         if let Some(found) = self.connections.find(tuple) {
             let connection = self.connections.connection(found.id);
-            if !connection.is_some_and(|connection| is_over(connection, flags)) {
+            if !connection.is_some_and(|it| is_over(it, found.direction, flags)) {
                 return self.judge_known(world, table, found, headers, tuple, flags, now);
             }
             self.forget(found.id);
@@ -162,10 +165,7 @@ impl<P: Port> Worker<P> {
         let opens = flags.is_some_and(TcpFlags::is_opening);
         if !opens && !settled {
             // The other end may have opened it; then the connection is with the worker that receives from there.
-            let other = world
-                .route(tuple.destination)
-                .and_then(|route| world.port(route.port))
-                .map(|view| view.home);
+            let other = world.home_towards(tuple.destination);
             if let Some(worker) = other.filter(|worker| *worker != self.id) {
                 let home = world.port(port).map(|view| view.home);
                 // If we are not the sender's home, we were asked as the other end; the sender's home opens it.
@@ -236,7 +236,7 @@ impl<P: Port> Worker<P> {
         let Some(mut connection) = self.connections.connection(found.id) else {
             return Verdict::Drop(DropReason::MidStream);
         };
-        if connection.shadow.is_some() && inspects(connection.judgement.access) {
+        if connection.follower.is_shadow() && inspects(connection.judgement.access) {
             self.adopt(found.id);
             match self.connections.connection(found.id) {
                 Some(adopted) => connection = adopted,
@@ -268,11 +268,11 @@ impl<P: Port> Worker<P> {
             match connection.judgement.access {
                 // Policy is re-checked on every packet of the original direction (Cilium, §2.6); replies pass. An inspected
                 // stream is not left to stall: it is reset, whichever side speaks first.
-                Access::Deny(denial) if connection.stream.is_none() => {
+                Access::Deny(denial) if !connection.follower.is_stream() => {
                     self.hits.denied(denial.cause);
                     return Verdict::Drop(denied(denial.explicit));
                 }
-                Access::Inspect(http) if connection.stream.is_none() && !http.is_tried() => {
+                Access::Inspect(http) if !connection.follower.is_stream() && !http.is_tried() => {
                     // An HTTP rule came to hold in the middle of a stream whose framing nobody followed.
                     self.forget(found.id);
                     return Verdict::Refuse(DropReason::MidStream, Answer::Reset);
@@ -288,14 +288,14 @@ impl<P: Port> Worker<P> {
             connection.phase = connection.phase.after(flags, found.direction);
         }
         let (port, wanted) = connection.way(found.direction);
-        if connection.stream.is_some() {
+        if connection.follower.is_stream() {
             // The engine must not note bytes that then do not pass.
             return too_big(world, port, headers).unwrap_or(Verdict::Inspect(found));
         }
         if let Access::Resolve(dns) = connection.judgement.access {
             return self.judge_resolved(world, table, found, &dns, headers, tuple);
         }
-        let follows = connection.shadow.is_some();
+        let follows = connection.follower.is_shadow();
         let verdict = forward(world, port, headers, tuple, wanted);
         if follows { followed(verdict, found) } else { verdict }
     }
@@ -303,9 +303,9 @@ impl<P: Port> Worker<P> {
     /// An HTTP rule came to hold for a connection that was opened without one: whoever followed it decides from now on.
     fn adopt(&mut self, id: ConnectionId) {
         if let Some(shadow) = self.connections.take_shadow(id) {
-            let stream = shadow.into_stream();
+            let stream = shadow.into_stream().map(Follower::Stream);
             if let Some(connection) = self.connections.connection(id) {
-                connection.stream = stream;
+                connection.follower = stream.unwrap_or_default();
             }
         }
     }
@@ -332,6 +332,7 @@ impl<P: Port> Worker<P> {
         let judgement = self.judgements.share(judgement(world, &ends, access));
         let connection = self.connections.connection(found.id).ok_or(DropReason::MidStream)?;
         connection.judgement = judgement;
+        connection.follower.revoke();
         self.count_grounds(access);
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&access);
         if changed && found.direction == Direction::Original {
@@ -611,11 +612,15 @@ fn is_expected(
         && !headers.network.is_to_group()
 }
 
-/// Whether a connection is finished and this segment opens a new one in its place.
-fn is_over(connection: &Connection, flags: Option<TcpFlags>) -> bool {
-    flags.is_some_and(TcpFlags::is_opening)
-        && (connection.phase == Phase::Closing
-            || connection.stream.as_ref().is_some_and(|stream| stream.is_closed()))
+/// Whether this segment is of another connection, which took this one's place: the connection is finished and the segment opens a new
+/// one; or its opener answers an opening, which is then known to the worker that received it.
+fn is_over(connection: &Connection, direction: Direction, flags: Option<TcpFlags>) -> bool {
+    let Some(flags) = flags else { return false };
+    if !flags.is_opening() {
+        return flags.is_syn() && direction == Direction::Original;
+    }
+    connection.phase == Phase::Closing
+        || connection.follower.stream().is_some_and(Stream::is_closed)
 }
 
 /// Forwards, or tells the sender why not: hop limit or size.

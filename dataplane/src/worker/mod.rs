@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod carry_out;
 pub mod clock;
 pub mod dns;
+mod elsewhere;
 mod established;
 mod fragments;
 pub mod handoff;
@@ -328,6 +329,7 @@ impl<P: Port> Worker<P> {
                     self.process_batch(world, notes.drain(..), now);
                     self.transmit(world, port, frame);
                 }
+                Parcel::Grant(grant) => self.connections.keep(*grant),
             }
         }
         self.process_batch(world, notes.drain(..), now);
@@ -373,7 +375,7 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// One packet: forwarded at once, or the long way.
+    /// One packet: forwarded or handed on at once, or the long way.
     #[inline]
     fn process(
         &mut self,
@@ -386,7 +388,8 @@ impl<P: Port> Worker<P> {
     ) {
         let (frame, sought) = match read {
             Some((plain, sought)) => {
-                match self.forward_established(world, port, (plain, sought), frame, now) {
+                match self.forward_established(world, (port, settled), (plain, sought), frame, now)
+                {
                     Ok(()) => return,
                     Err(frame) => (frame, Some(sought)),
                 }
@@ -512,8 +515,9 @@ impl<P: Port> Worker<P> {
         while let Some(parcel) =
             self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
         {
-            let (Parcel::Judge { frame, .. } | Parcel::Transmit { frame, .. }) = parcel;
-            self.pool.give(frame);
+            if let Some(frame) = parcel.into_frame() {
+                self.pool.give(frame);
+            }
         }
         for frame in self.ports.forget_all_waiting() {
             self.pool.give(frame);

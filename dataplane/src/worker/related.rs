@@ -67,7 +67,9 @@ impl<P: Port> Worker<P> {
             return Verdict::Drop(DropReason::UnrelatedIcmpError);
         }
         let mut seq = None;
-        if let (Some(stream), Some(quoted_seq)) = (&mut connection.stream, error.quote.tcp_seq) {
+        if let (Some(stream), Some(quoted_seq)) =
+            (connection.follower.stream_mut(), error.quote.tcp_seq)
+        {
             // A number that no segment on its way can have is a guess (RFC 5927 §4.1).
             let from = side(found.direction);
             let Some(sent) = stream.quoted(from, quoted_seq) else {

@@ -28,7 +28,7 @@ use super::{
     linear::{Linear, Workbench},
 };
 use crate::{
-    connection::{Connection, ConnectionId, Connections, Direction, Found, tcp::Phase},
+    connection::{Connection, ConnectionId, Connections, Direction, Follower, Found, tcp::Phase},
     counters::Counters,
     drop_reason::DropReason,
     hits::Hits,
@@ -115,12 +115,12 @@ fn show(
     tools: Tools<'_>,
     now: Tick,
 ) -> Shown {
-    let Connection { flow, service, stream, judgement, phase, .. } = connection;
+    let Connection { flow, service, follower, judgement, phase, .. } = connection;
     let Tools { limits, scratch, reporting, hits, outbox, pool, workbench, counters } = tools;
     let mut judge = PolicyJudge::new(table, (judgement, flow), scratch, (reporting, hits), now);
     let service = service.as_deref();
     let mut sink = FrameSink { outbox, pool, workbench, counters, flow, service };
-    let shown = match (stream.as_mut(), judgement.access) {
+    let shown = match (follower.stream_mut(), judgement.access) {
         (Some(stream), Access::Deny(denial)) if !stream.is_closed() => {
             // What the stream holds will never be sent. Both ends learn it at once.
             stream.reset(&mut sink);
@@ -131,14 +131,14 @@ fn show(
         }
         (None, _) => Shown::Taken(match Stream::open(segment, now, &mut sink) {
             Ok(opened) => {
-                *stream = Some(Box::new(opened));
+                *follower = Follower::Stream(Box::new(opened));
                 Disposition::Forwarded
             }
             Err(reason) => Disposition::Dropped(reason),
         }),
     };
     judge.report(sink.counters);
-    if stream.as_ref().is_some_and(|stream| stream.is_closed()) {
+    if follower.stream().is_some_and(Stream::is_closed) {
         *phase = Phase::Closing;
     }
     shown
@@ -161,11 +161,11 @@ fn watch(
     tools: Tools<'_>,
     now: Tick,
 ) -> Follows {
-    let Connection { flow, shadow, judgement, .. } = connection;
+    let Connection { flow, follower, judgement, .. } = connection;
     let Tools { limits, scratch, reporting, hits, counters, .. } = tools;
-    let (shadow, segment) = match (shadow, segment) {
-        (Some(shadow), Some(segment)) => (shadow, segment),
-        (None, Some(segment)) => return Follows::Begins(Shadow::open(segment, now)),
+    let (shadow, segment) = match (follower, segment) {
+        (Follower::Shadow(shadow), Some(segment)) => (shadow, segment),
+        (_, Some(segment)) => return Follows::Begins(Shadow::open(segment, now)),
         (_, None) => return Follows::No,
     };
     let tried = matches!(judgement.access, Access::Inspect(_));
@@ -248,8 +248,10 @@ impl<P: Port> Worker<P> {
     /// Notes what a connection's shadow holds now. Nobody needs a shadow as much as others need what it holds.
     pub(super) fn charge_shadow(&mut self, id: ConnectionId) {
         let connection = self.connections.connection(id);
-        let shadow = connection.and_then(|connection| connection.shadow.as_ref());
-        let held = shadow.map_or(0, Shadow::held_bytes);
+        let held = match connection.map(|connection| &connection.follower) {
+            Some(Follower::Shadow(shadow)) => shadow.held_bytes(),
+            _ => 0,
+        };
         if self.connections.charge(id, held).is_some() {
             self.unfollow(id);
         }
@@ -359,7 +361,7 @@ impl<P: Port> Worker<P> {
 
     /// Whether a segment carries content and nothing else, which its stream does not read.
     fn is_content(&mut self, found: Found, headers: &Headers) -> bool {
-        let stream = self.connections.connection(found.id).and_then(|it| it.stream.as_ref());
+        let stream = self.connections.connection(found.id).and_then(|it| it.follower.stream());
         stream.zip(headers.tcp()).is_some_and(|(stream, tcp)| {
             stream.is_content(side(found.direction), tcp.seq, headers.payload_len)
         })
@@ -377,7 +379,7 @@ impl<P: Port> Worker<P> {
             else {
                 continue;
             };
-            let Some(stream) = connection.stream.as_mut().filter(|stream| stream.wake == due)
+            let Some(stream) = connection.follower.stream_mut().filter(|stream| stream.wake == due)
             else {
                 continue; // It has been scheduled anew since.
             };
@@ -389,7 +391,7 @@ impl<P: Port> Worker<P> {
                 continue;
             }
             let Some(connection) = self.connections.connection(id) else { continue };
-            let Connection { flow, service, stream, judgement, .. } = connection;
+            let Connection { flow, service, follower, judgement, .. } = connection;
             let denied = matches!(judgement.access, Access::Deny(_));
             let reports = (&self.reporting, &mut self.hits);
             let mut judge =
@@ -402,7 +404,7 @@ impl<P: Port> Worker<P> {
                 flow,
                 service: service.as_deref(),
             };
-            let Some(stream) = stream else { continue };
+            let Some(stream) = follower.stream_mut() else { continue };
             if denied {
                 // As with a segment: nothing that is held may leave any more.
                 stream.reset(&mut sink);
@@ -421,13 +423,16 @@ impl<P: Port> Worker<P> {
 
     /// Notes what a stream holds now. If that is more than the budgets allow, the stream that holds the most is reset for it.
     pub(super) fn settle(&mut self, world: &World, id: ConnectionId) {
-        let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_ref()) else {
+        let Some(stream) = self.connections.connection(id).and_then(|it| it.follower.stream())
+        else {
             return;
         };
         let held = stream.held_bytes();
         let Some(victim) = self.connections.charge(id, held) else { return };
         let Some(connection) = self.connections.connection(victim) else { return };
-        let Connection { flow, service, stream: Some(stream), phase, .. } = connection else {
+        let Connection { flow, service, follower: Follower::Stream(stream), phase, .. } =
+            connection
+        else {
             return self.unfollow(victim);
         };
         stream.reset(&mut FrameSink {
@@ -450,7 +455,8 @@ impl<P: Port> Worker<P> {
 
     /// Makes sure that the stream is woken when it wants to be.
     pub(super) fn schedule(&mut self, id: ConnectionId) {
-        let Some(stream) = self.connections.connection(id).and_then(|it| it.stream.as_mut()) else {
+        let Some(stream) = self.connections.connection(id).and_then(|it| it.follower.stream_mut())
+        else {
             return;
         };
         // One that waits for nothing but the end of an idle time is woken often enough already.

@@ -15,6 +15,7 @@ use policy_table::{Enforcement, Identities, Settings, Snapshot, Table};
 mod adoption;
 mod audit;
 mod budgets;
+mod elsewhere;
 mod established;
 mod fragment_chains;
 mod fragments;
@@ -89,9 +90,18 @@ impl Rig {
     }
 
     fn with_settings(policy: &str, settings: super::Settings) -> Self {
+        Self::member(WorkerId(0), [WorkerId(0); 4], vec![inbox()], policy, settings)
+    }
+
+    /// One of several workers, which receives from those of the ports whose home it is.
+    fn member(
+        id: WorkerId,
+        homes: [WorkerId; 4],
+        inboxes: Vec<Arc<Inbox>>,
+        policy: &str,
+        settings: super::Settings,
+    ) -> Self {
         let (_, frames) = Region::plain(FRAMES);
-        let poll = mio::Poll::new().unwrap();
-        let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let reporting = Reporting {
             events: Arc::new(ArrayQueue::new(64)),
             observers: Arc::new(Observers::default()),
@@ -100,11 +110,10 @@ impl Rig {
         let mut pool = Pool::new(pool::reserve(frames));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         all.into_iter().for_each(|frame| pool.give(frame));
-        let mut worker =
-            Worker::new(WorkerId(0), Clock::start(), pool, vec![inbox], reporting, settings);
-        for port in [TIEFIGHTER, DEATHSTAR, XWING, HOST] {
+        let mut worker = Worker::new(id, Clock::start(), pool, inboxes, reporting, settings);
+        for (port, home) in [TIEFIGHTER, DEATHSTAR, XWING, HOST].into_iter().zip(homes) {
             let Worker { ports, pool, .. } = &mut worker;
-            ports.add(port, FakePort::default(), true, None, pool);
+            ports.add(port, FakePort::default(), home == id, None, pool);
         }
         let neighbours: Vec<_> = (0..4).map(|_| Arc::new(Neighbour::default())).collect();
         for (port, neighbour) in neighbours.iter().enumerate() {
@@ -117,7 +126,7 @@ impl Rig {
             identities,
             neighbours,
             mtus: [1500; 4],
-            homes: [WorkerId(0); 4],
+            homes,
             host_kind: PortKind::Host,
             audit: false,
         };
@@ -232,6 +241,12 @@ impl Rig {
         assert_eq!(out.len(), 1, "the SYN passes");
         out.into_iter().next().unwrap().1
     }
+}
+
+/// The inbox of a worker that nobody wakes.
+fn inbox() -> Arc<Inbox> {
+    let poll = mio::Poll::new().unwrap();
+    Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap())
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -6,12 +6,12 @@ use super::*;
 
 /// One packet of a talk, relative to what is due.
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    is_ipv6: bool,
-    from_client: bool,
-    protocol: Kind,
+pub(super) struct Step {
+    pub(super) is_ipv6: bool,
+    pub(super) from_client: bool,
+    pub(super) protocol: Kind,
     /// Its sender addressed the service, or was.
-    through_service: bool,
+    pub(super) through_service: bool,
     flags: TcpFlags,
     ahead: i32,
     behind: i32,
@@ -23,11 +23,11 @@ struct Step {
     checksum: Sent,
     spoils: Spoils,
     /// The policy that comes into force before it, and whether it is only tried.
-    policy: Option<(usize, bool)>,
+    pub(super) policy: Option<(usize, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Tcp,
     Udp,
 }
@@ -53,7 +53,7 @@ enum Spoils {
     Bit(usize),
 }
 
-const POLICIES: [&str; 3] = ["", L4, L7];
+pub(super) const POLICIES: [&str; 3] = ["", L4, L7];
 
 /// A long text that begins and ends like this.
 const fn filled(head: &[u8], tail: &[u8]) -> [u8; 3000] {
@@ -101,7 +101,7 @@ const OPTIONS: [&[u8]; 4] = [
     &[19, 4, 0, 0],
 ];
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let flags = prop_oneof![
         16 => Just(TcpFlags::ACK),
         8 => Just(TcpFlags::ACK.with(TcpFlags::PSH)),
@@ -190,7 +190,7 @@ impl Step {
         }
     }
 
-    fn port(&self) -> PortId {
+    pub(super) fn port(&self) -> PortId {
         match (self.spoils, self.from_client) {
             (Spoils::Port, _) => XWING,
             (_, true) => TIEFIGHTER,
@@ -292,7 +292,13 @@ impl Rig {
         let mut short = false;
         if let Some((plain, sought)) = read.as_ref().filter(|_| may_be_short) {
             let frame_in = frame.take().unwrap();
-            match self.worker.forward_established(&world, port, (plain, sought), frame_in, now) {
+            match self.worker.forward_established(
+                &world,
+                (port, false),
+                (plain, sought),
+                frame_in,
+                now,
+            ) {
                 Ok(()) => short = true,
                 Err(back) => frame = Some(back),
             }
@@ -334,7 +340,12 @@ impl Rig {
 }
 
 /// A step as an honest end takes it.
-fn step(is_ipv6: bool, through_service: bool, from_client: bool, flags: TcpFlags) -> Step {
+pub(super) fn step(
+    is_ipv6: bool,
+    through_service: bool,
+    from_client: bool,
+    flags: TcpFlags,
+) -> Step {
     Step {
         is_ipv6,
         from_client,
@@ -354,6 +365,34 @@ fn step(is_ipv6: bool, through_service: bool, from_client: bool, flags: TcpFlags
     }
 }
 
+/// The packets of these steps, behind those that open every talk.
+pub(super) fn script(steps: &[Step]) -> Vec<(Step, Vec<u8>)> {
+    let mut dues = [Due { up: 1000, down: 5000 }; 3];
+    let mut all = Vec::new();
+    for (is_ipv6, through_service) in [(false, false), (false, true), (true, false)] {
+        all.push(step(is_ipv6, through_service, true, TcpFlags::SYN));
+        all.push(step(is_ipv6, through_service, false, TcpFlags::SYN.with(TcpFlags::ACK)));
+        all.push(step(is_ipv6, through_service, true, TcpFlags::ACK));
+    }
+    all.extend_from_slice(steps);
+    let packet = |step: Step| {
+        let talk =
+            usize::from(step.through_service && !step.is_ipv6) + 2 * usize::from(step.is_ipv6);
+        let due = &mut dues[talk];
+        let packet = step.packet(*due);
+        if step.ahead == 0 && step.protocol == Kind::Tcp {
+            let text = PAYLOADS[step.payload];
+            let length = if step.from_client { text.0.len() } else { text.1.len() };
+            let flags = u32::from(step.flags.is_syn()) + u32::from(step.flags.is_fin());
+            let length = u32::try_from(length).unwrap() + flags;
+            let sent = if step.from_client { &mut due.up } else { &mut due.down };
+            *sent = sent.wrapping_add(length);
+        }
+        (step, packet)
+    };
+    all.into_iter().map(packet).collect()
+}
+
 /// Opens every talk, and plays the steps the short way and the long way; how many of them were short.
 fn play(policy: &str, steps: &[Step]) -> usize {
     let [mut quick, mut slow] = [(); 2].map(|()| {
@@ -363,40 +402,20 @@ fn play(policy: &str, steps: &[Step]) -> usize {
         rig.apply(policy);
         rig
     });
-    let mut dues = [Due { up: 1000, down: 5000 }; 3];
-    let mut all = Vec::new();
-    for (is_ipv6, through_service) in [(false, false), (false, true), (true, false)] {
-        all.push(step(is_ipv6, through_service, true, TcpFlags::SYN));
-        all.push(step(is_ipv6, through_service, false, TcpFlags::SYN.with(TcpFlags::ACK)));
-        all.push(step(is_ipv6, through_service, true, TcpFlags::ACK));
-    }
-    all.extend_from_slice(steps);
     let mut short = 0;
-    for (number, step) in (1..).zip(&all) {
-        let talk =
-            usize::from(step.through_service && !step.is_ipv6) + 2 * usize::from(step.is_ipv6);
-        let due = &mut dues[talk];
+    for (number, (step, packet)) in (1..).zip(script(steps)) {
         if let Some((policy, is_tried)) = step.policy {
             for rig in [&mut quick, &mut slow] {
                 rig.audit = is_tried;
                 rig.apply(POLICIES[policy]);
             }
         }
-        let packet = step.packet(*due);
         let now = Tick(number);
         let (out, was_short) = quick.pass(step.port(), &packet, true, now);
         let (expected, _) = slow.pass(step.port(), &packet, false, now);
         assert_eq!(out, expected, "{step:?}");
         assert_eq!(quick.knowledge(), slow.knowledge(), "{step:?}");
         short += usize::from(was_short);
-        if step.ahead == 0 && step.protocol == Kind::Tcp {
-            let text = PAYLOADS[step.payload];
-            let length = if step.from_client { text.0.len() } else { text.1.len() };
-            let flags = u32::from(step.flags.is_syn()) + u32::from(step.flags.is_fin());
-            let length = u32::try_from(length).unwrap() + flags;
-            let sent = if step.from_client { &mut due.up } else { &mut due.down };
-            *sent = sent.wrapping_add(length);
-        }
     }
     short
 }
@@ -460,8 +479,7 @@ fn a_stream_whose_first_segment_is_dropped_is_woken_all_the_same() {
 fn what_only_another_worker_can_send_is_handed_to_it() {
     let mut rig = Rig::new("");
     rig.shake_hands();
-    let poll = mio::Poll::new().unwrap();
-    let other = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+    let other = inbox();
     rig.worker.workers.push(Arc::clone(&other));
     rig.homes[1] = WorkerId(1);
     rig.apply("");
