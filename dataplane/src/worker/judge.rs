@@ -132,14 +132,15 @@ impl<P: Port> Worker<P> {
             Transport::Fragment(_) => Verdict::Gather { settled },
             _ => match tuple {
                 Some(tuple) => {
-                    self.judge_flow(world, table, (port, source), headers, tuple, settled, now)
+                    let flow = (tuple, found);
+                    self.judge_flow(world, table, (port, source), headers, flow, settled, now)
                 }
                 None => Verdict::Drop(DropReason::UnknownL4Protocol),
             },
         }
     }
 
-    /// The verdict on a packet of a flow.
+    /// The verdict on a packet of a flow, whose connection is known or not.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of it is the packet's own context, read once in `judge`"
@@ -150,12 +151,12 @@ impl<P: Port> Worker<P> {
         table: &Table,
         (port, source): (PortId, Peer),
         headers: &Headers,
-        tuple: &FlowTuple,
+        (tuple, found): (&FlowTuple, Option<Found>),
         settled: bool,
         now: Tick,
     ) -> Verdict {
         let flags = headers.tcp().map(|tcp| tcp.flags);
-        if let Some(found) = self.connections.find(tuple) {
+        if let Some(found) = found {
             let connection = self.connections.connection(found.id);
             if !connection.is_some_and(|it| is_over(it, found.direction, flags)) {
                 return self.judge_known(world, table, found, headers, tuple, flags, now);

@@ -44,6 +44,7 @@ pub(super) fn judge(world: &World, view: &PortView, headers: &Headers) -> Option
     }
     // A pod's first packet tells its hardware address, if the packet is its own.
     if view.kind == PortKind::Pod
+        && view.neighbour.mac().is_none()
         && headers.network.source().is_some_and(|source| world.owns(view, source))
     {
         view.neighbour.learn(sender);
