@@ -53,28 +53,28 @@ impl Hits {
 
     /// Counts a connection that may pass on these grounds.
     pub fn connection(&mut self, grounds: &Grounds) {
-        for cause in [grounds.egress, grounds.ingress].into_iter().flatten() {
+        for cause in [&grounds.egress, &grounds.ingress].into_iter().flatten() {
             self.count(cause, |count| count.connections += 1);
         }
     }
 
-    /// Counts a request that may pass.
-    pub fn request(&mut self, egress: Option<Cause>, ingress: Option<Cause>) {
-        for cause in [egress, ingress].into_iter().flatten() {
+    /// Counts a request that may pass for these causes.
+    pub fn request<'a>(&mut self, causes: impl IntoIterator<Item = &'a Cause>) {
+        for cause in causes {
             self.count(cause, |count| count.requests += 1);
         }
     }
 
     /// Counts a packet that a deny rule stopped; what no rule allows hits none.
     pub fn denied(&mut self, cause: Cause) {
-        self.count(cause, |count| count.denied += 1);
+        self.count(&cause, |count| count.denied += 1);
     }
 
-    fn count(&mut self, cause: Cause, add: impl FnOnce(&mut Count)) {
+    fn count(&mut self, cause: &Cause, add: impl FnOnce(&mut Count)) {
         if !cause.is_of_a_rule() {
             return;
         }
-        if let Some(count) = self.counts.get_mut(&cause) {
+        if let Some(count) = self.counts.get_mut(cause) {
             return add(count);
         }
         if self.counts.len() >= self.room {
@@ -83,7 +83,7 @@ impl Hits {
         }
         let mut count = Count::default();
         add(&mut count);
-        self.counts.insert(cause, count);
+        self.counts.insert(*cause, count);
     }
 
     /// Ends this count and begins one for `table`. None if nothing was counted.
@@ -216,7 +216,9 @@ spec:
                 for method in ["GET", "GET", "PUT"] {
                     let request = HttpRequest { method, path: "/", host: "", headers: &|_| {} };
                     match table.judge_http(&http, &request, &mut HttpScratch::default()) {
-                        HttpVerdict::Allow { egress, ingress, .. } => hits.request(egress, ingress),
+                        HttpVerdict::Allow { egress, ingress, .. } => {
+                            hits.request(egress.iter().chain(&ingress));
+                        }
                         HttpVerdict::Deny { cause, .. } => {
                             assert!(cause.is_no_request());
                             hits.denied(cause);

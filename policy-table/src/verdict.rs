@@ -5,6 +5,7 @@
 //! only when somebody asks ([`Table::rule_of`](crate::Table::rule_of)).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::identity::Identity;
 use crate::names::Names;
@@ -195,12 +196,24 @@ impl HttpAccess {
 }
 
 /// Why: a place in the table that made the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub(crate) side: u32,
     pub(crate) slot: u32,
     pub(crate) peer: Identity,
     pub(crate) kind: CauseKind,
+}
+
+impl Hash for Cause {
+    /// By two numbers, which is what counting a hit takes: kinds without a place are as one.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let place = match self.kind {
+            CauseKind::Http(place) | CauseKind::Name(place) => place,
+            _ => 0,
+        };
+        state.write_u64(u64::from(self.side) << 32 | u64::from(self.slot));
+        state.write_u64(u64::from(self.peer.number()) << 32 | u64::from(place));
+    }
 }
 
 impl Cause {
@@ -229,7 +242,7 @@ impl Cause {
 }
 
 /// What kind of answer it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CauseKind {
     /// No policy is enforced in the direction.
     NotEnforced,
@@ -339,5 +352,15 @@ impl HttpVerdict {
     /// Whether the request may pass.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow { .. })
+    }
+
+    /// Whose policy said so, or would have denied it, were it not only tried; and where to look.
+    pub fn told(&self) -> Option<(Direction, Cause)> {
+        match *self {
+            Self::Allow { egress, ingress, audited, .. } => audited
+                .or(ingress.map(|cause| (Direction::Ingress, cause)))
+                .or(egress.map(|cause| (Direction::Egress, cause))),
+            Self::Deny { direction, cause } => Some((direction, cause)),
+        }
     }
 }

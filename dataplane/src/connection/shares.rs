@@ -77,23 +77,19 @@ impl Shares {
         }
     }
 
-    /// The stream in `slot` holds `bytes` now.
-    pub(super) fn charge(&mut self, slot: u32, bytes: usize) {
-        let Some(link) = self.links.get_mut(slot as usize) else { return };
+    /// The stream in `slot` holds `bytes` now. Whom it is charged to, and what that one's streams hold.
+    pub(super) fn charge(&mut self, slot: u32, bytes: usize) -> Option<(PortId, usize)> {
+        let link = self.links.get_mut(slot as usize)?;
         let before = link.held as usize;
         link.held = u32::try_from(bytes).unwrap_or(u32::MAX);
         let now = link.held as usize;
+        let port = link.owner;
+        let owner = self.owners.get_mut(usize::from(port.0))?;
         if before != now {
             self.held = self.held - before + now;
-            if let Some(owner) = self.owner_of(slot) {
-                owner.held = owner.held - before + now;
-            }
+            owner.held = owner.held - before + now;
         }
-    }
-
-    /// Whom the connection in `slot` is charged to.
-    pub(super) fn owner(&self, slot: u32) -> Option<PortId> {
-        self.links.get(slot as usize).map(|link| link.owner)
+        Some((port, owner.held))
     }
 
     /// Connections charged to a port.
@@ -104,11 +100,6 @@ impl Shares {
     /// Bytes held by all streams.
     pub(super) fn held(&self) -> usize {
         self.held
-    }
-
-    /// Bytes held by the streams charged to a port.
-    pub(super) fn held_by(&self, owner: PortId) -> usize {
-        self.owners.get(usize::from(owner.0)).map_or(0, |owner| owner.held)
     }
 
     /// Bytes held by the stream in `slot`.
@@ -231,8 +222,12 @@ mod tests {
                         queues[usize::from(port)].retain(|other| *other != slot);
                     }
                     Step::Charge(slot, bytes) if slots.contains_key(&slot) => {
-                        shares.charge(slot, bytes as usize);
                         slots.get_mut(&slot).unwrap().1 = bytes;
+                        let port = slots[&slot].0;
+                        let of_port = slots.values().filter(|(owner, _)| *owner == port);
+                        let held: u32 = of_port.map(|(_, held)| held).sum();
+                        let charged = shares.charge(slot, bytes as usize);
+                        prop_assert_eq!(charged, Some((PortId(port), held as usize)));
                     }
                     Step::Next(port) => {
                         let queue = &mut queues[usize::from(port)];
@@ -246,7 +241,8 @@ mod tests {
                 for port in 0..3 {
                     let own = slots.values().filter(|(owner, _)| *owner == port);
                     let held: u32 = own.map(|(_, held)| held).sum();
-                    prop_assert_eq!(shares.held_by(PortId(port)), held as usize);
+                    let owner = shares.owners.get(usize::from(port));
+                    prop_assert_eq!(owner.map_or(0, |owner| owner.held), held as usize);
                     prop_assert_eq!(shares.connections(PortId(port)), queues[usize::from(port)].len());
                 }
                 let held: u32 = slots.values().map(|(_, held)| held).sum();

@@ -541,9 +541,8 @@ impl Connections {
     /// The stream of this connection holds `bytes` now. If that is more than its endpoint or all may hold, the connection that
     /// should be reset for it: the one that holds the most among some of whoever is to blame.
     pub fn charge(&mut self, id: ConnectionId, bytes: usize) -> Option<ConnectionId> {
-        self.shares.charge(id.slot, bytes);
-        let owner = self.shares.owner(id.slot)?;
-        let blamed = if self.shares.held_by(owner) > self.budgets.stream_bytes_per_endpoint {
+        let (owner, held_by_owner) = self.shares.charge(id.slot, bytes)?;
+        let blamed = if held_by_owner > self.budgets.stream_bytes_per_endpoint {
             owner
         } else if self.shares.held() > self.budgets.stream_bytes {
             self.shares.fattest()?

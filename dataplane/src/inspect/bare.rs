@@ -19,7 +19,7 @@ const OTHER: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST).wi
 /// A segment was taken that goes on as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// [`Stream::held_bytes`] may be less than before; else it is the same.
+    /// [`Stream::held_bytes`] is less than before; else it is the same.
     pub(crate) freed: bool,
     /// The caller will wake the stream some time, which is often enough, as nothing waits.
     pub(crate) is_watched: bool,
@@ -74,19 +74,10 @@ impl Stream {
         back.told = position;
         back.edge = back.edge.max(edge);
         back.told_edge = back.told_edge.max(edge);
-        let mut freed = false;
-        match segment.from {
-            Side::Server if is_news => {
-                freed = self.kept.heap_bytes() > 0;
-                self.kept.free_to(position);
-                self.kept.shrink();
-            }
-            Side::Client if is_news => {
-                freed = self.outbox.heap_bytes() > 0;
-                let _nothing_of_ours = self.outbox.acknowledge(position);
-            }
-            Side::Client | Side::Server => {}
-        }
+        let freed = segment.from == Side::Server && is_news && {
+            self.kept.free_to(position);
+            self.kept.shrink()
+        };
         self.last_seen = now;
         Some(Taken { freed, is_watched: self.wake != super::NO_TICK })
     }
@@ -96,8 +87,7 @@ impl Stream {
         self.phase == Phase::Open
             && self.held == 0
             && self.pending.is_none()
-            && self.outbox.is_empty()
-            && self.outbox.fin().is_none()
+            && self.outbox.heap_bytes() == 0
             && self.client_holes.is_empty()
             && self.up.splice.is_identity()
             && self.down.splice.is_identity()
@@ -106,7 +96,8 @@ impl Stream {
             && self.timers.is_none()
             && self.owned_to <= self.up.una
             && self.up.una <= self.up.told
-            && !self.owes_server()
+            // All that is ours to send lies below `owned_to`, so the server has it.
+            && !self.owes_next()
     }
 }
 
@@ -156,11 +147,22 @@ mod tests {
         options: usize,
     }
 
-    const TEXTS: [(&[u8], &[u8]); 4] = [
+    /// A head of which nobody keeps the memory.
+    const LONG: &[u8] = &{
+        let mut text = [b'x'; 3000];
+        let (begin, rest) = text.split_first_chunk_mut().unwrap();
+        *begin = *b"GET / HTTP/1.1\r\nHost: a\r\nCookie: ";
+        *rest.last_chunk_mut().unwrap() = *b"\r\n\r\n";
+        text
+    };
+
+    const TEXTS: [(&[u8], &[u8]); 6] = [
         (b"", b""),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         (b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
         (b"GET / HTTP/1.1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (LONG, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (b"Host: a\r\n\r\n", b""),
     ];
 
     const OPTIONS: [&[u8]; 4] = [
@@ -250,11 +252,14 @@ mod tests {
             };
             let mut quick = stream.clone();
             let (before, held) = (format!("{stream:?}"), quick.held_bytes());
+            let owes = stream.owes_server();
             let taken = quick.take_bare(&segment, now);
             let mut log = Log::default();
             let outcome = stream.go_the_long_way(&segment, now, &limits, &mut Gets, &mut log);
             if let Some(Taken { freed, .. }) = taken {
+                assert_eq!(freed, quick.held_bytes() < held);
                 assert!(freed || quick.held_bytes() == held);
+                assert!(!owes, "what is ours to send is the long way's: {segment:?}");
                 assert_eq!(format!("{quick:?}"), format!("{stream:?}"), "{segment:?}");
                 assert_eq!(outcome, Disposition::Forwarded);
                 assert_eq!(log.0, ["forward 0..0 Unchanged"], "{segment:?}");
@@ -278,18 +283,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn most_acknowledgements_of_a_talk_go_the_short_way() {
-        let step = |from_client, payload| Step {
+    fn step(from_client: bool, payload: usize) -> Step {
+        Step {
             from_client,
             payload,
             ahead: 0,
             behind: 0,
             flags: TcpFlags::ACK,
-            window: 900,
+            window: 9000,
             urgent: 0,
             options: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn memory_that_is_given_back_with_an_acknowledgement_is_told() {
+        let talk = [step(true, 0), step(false, 0), step(true, 4), step(false, 0)];
+        assert_eq!(play(&talk), [1, 2]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_held_goes_the_long_way() {
+        let held = [step(true, 0), step(true, 3), step(true, 5)];
+        let begun = [step(false, 0), step(false, 1), step(true, 0)];
+        assert_eq!(play(&[&held[..], &begun].concat()), [2, 0]);
+    }
+
+    #[test]
+    fn most_acknowledgements_of_a_talk_go_the_short_way() {
         let request = [step(true, 1), step(false, 0), step(false, 1), step(true, 0)];
         let mut talk = vec![step(true, 0)];
         (0..10).for_each(|_| talk.extend(request.clone()));

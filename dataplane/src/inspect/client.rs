@@ -155,11 +155,10 @@ impl Stream {
                 draft.send(&[], self, around.sink);
             }
         }
-        match passed.refused {
-            Some(reason) if !forwarded => Err(reason),
-            _ if forwarded => Ok(Disposition::Forwarded),
-            _ => Ok(Disposition::Absorbed),
+        if forwarded {
+            return Ok(Disposition::Forwarded);
         }
+        passed.refused.map_or(Ok(Disposition::Absorbed), Err)
     }
 
     /// The end of everything that came from the client: passed, held or early.

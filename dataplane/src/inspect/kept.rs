@@ -102,18 +102,14 @@ impl Kept {
         }
     }
 
-    /// Gives the memory back when nothing is stored, unless it is as little as the next request will need.
-    pub(super) fn shrink(&mut self) {
-        if self.heap_bytes() > 2048 {
-            self.rest();
-        }
+    /// Gives the memory back when nothing is stored, unless it is as little as the next request will need. Whether it did.
+    pub(super) fn shrink(&mut self) -> bool {
+        self.heap_bytes() > 2048 && self.rest()
     }
 
-    /// Gives the memory back when nothing is stored.
-    pub(super) fn rest(&mut self) {
-        if self.spans() == 0 {
-            self.store = None;
-        }
+    /// Gives the memory back when nothing is stored. Whether it did.
+    pub(super) fn rest(&mut self) -> bool {
+        self.store.take_if(|store| store.spans.is_empty()).is_some()
     }
 }
 

@@ -21,7 +21,7 @@ enum Expect {
 }
 
 /// What the client's side must know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct News {
     /// 101 was said: both directions are another protocol's from here.
     pub(super) switched: bool,
@@ -31,18 +31,6 @@ pub(super) struct News {
     pub(super) last: bool,
     /// The bytes answer nothing or cannot be read: the pairing is over.
     pub(super) unpaired: bool,
-}
-
-impl News {
-    /// Both.
-    pub(super) fn and(self, more: Self) -> Self {
-        Self {
-            switched: self.switched || more.switched,
-            stays: self.stays || more.stays,
-            last: self.last || more.last,
-            unpaired: self.unpaired || more.unpaired,
-        }
-    }
 }
 
 /// The reader of one connection's responses.
@@ -109,17 +97,17 @@ impl Responses {
         outstanding: &mut Outstanding,
         limits: &Limits,
         judge: &mut J,
-    ) -> News {
-        let mut news = News::default();
+        news: &mut News,
+    ) {
         let before = self.partial.as_mut().map(|partial| core::mem::take(&mut partial.bytes));
         let rest = match before {
             None => {
-                let used = self.walk(bytes, seen, outstanding, limits, judge, &mut news);
+                let used = self.walk(bytes, seen, outstanding, limits, judge, news);
                 bytes.get(used..).unwrap_or_default().to_vec()
             }
             Some(mut all) => {
                 all.extend_from_slice(bytes);
-                let used = self.walk(&all, seen, outstanding, limits, judge, &mut news);
+                let used = self.walk(&all, seen, outstanding, limits, judge, news);
                 all.drain(..used);
                 all
             }
@@ -127,16 +115,13 @@ impl Responses {
         if self.frontier != NEVER && !rest.is_empty() {
             self.partial.get_or_insert_default().bytes = rest;
         }
-        news
     }
 
     /// The server has sent everything up to `seen`: content that ends there is complete.
-    pub(super) fn seen(&mut self, seen: u64, outstanding: &mut Outstanding) -> News {
-        let mut news = News::default();
+    pub(super) fn seen(&mut self, seen: u64, outstanding: &mut Outstanding, news: &mut News) {
         if matches!(self.expect, Expect::Content) && seen >= self.frontier {
-            self.complete(outstanding, &mut news);
+            self.complete(outstanding, news);
         }
-        news
     }
 
     /// Reads as much as is complete; returns how many bytes that was.

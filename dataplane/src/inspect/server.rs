@@ -68,7 +68,7 @@ impl Stream {
         let whole = to == end && self.down.splice.run_end(from) > end;
         let mut news = News::default();
         if !segment.payload.is_empty() && self.phase == Phase::Open {
-            news = self.read_responses(segment.payload, start, to, around)?;
+            self.read_responses(segment.payload, start, to, &mut news, around)?;
         }
         // While an answer waits for its place, a FIN must not overtake it: the server repeats the FIN.
         let waits = self.pending.is_some() && (self.answer_has_place(to) || !self.read_through(to));
@@ -102,7 +102,7 @@ impl Stream {
             around.sink.forward(keep, edit);
         }
         self.down.high = self.down.high.max(to.saturating_add(u64::from(passes_fin)));
-        self.hear(news, around);
+        self.hear(&news, around);
         if self.phase == Phase::Closed {
             return Ok(Disposition::Forwarded);
         }
@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// Whether the next byte that the server misses was acknowledged to the client, so that only we can send it.
-    fn owes_next(&self) -> bool {
+    pub(super) fn owes_next(&self) -> bool {
         let una = self.up.splice.backward(self.up.una);
         una < self.up.told.min(self.frontier)
     }
@@ -169,11 +169,11 @@ impl Stream {
         payload: &[u8],
         start: u64,
         to: u64,
+        news: &mut News,
         around: &mut Around<'_, J, S>,
-    ) -> Result<News, StreamDrop> {
+    ) -> Result<(), StreamDrop> {
         let seen = self.down.high.max(to);
         let next = self.responses.next();
-        let mut news = News::default();
         if start > next {
             let bytes = payload.get(part(start, payload.len(), start, to)).unwrap_or_default();
             let limits = around.limits;
@@ -185,25 +185,27 @@ impl Stream {
             )?;
         } else if to > next {
             let bytes = payload.get(part(start, payload.len(), next, to)).unwrap_or_default();
-            news = self.responses.read(
+            self.responses.read(
                 bytes,
                 seen,
                 &mut self.outstanding,
                 around.limits,
                 around.judge,
+                news,
             );
             while let Some(bytes) = self.server_holes.take(self.responses.next()) {
-                let more = self.responses.read(
+                self.responses.read(
                     &bytes,
                     seen,
                     &mut self.outstanding,
                     around.limits,
                     around.judge,
+                    news,
                 );
-                news = news.and(more);
             }
         }
-        Ok(news.and(self.responses.seen(seen, &mut self.outstanding)))
+        self.responses.seen(seen, &mut self.outstanding, news);
+        Ok(())
     }
 
     /// Whether everything up to `position` has been read as responses.
@@ -212,7 +214,7 @@ impl Stream {
     }
 
     /// What the responses mean for the requests.
-    fn hear<J: Judge, S: Sink>(&mut self, news: News, around: &mut Around<'_, J, S>) {
+    fn hear<J: Judge, S: Sink>(&mut self, news: &News, around: &mut Around<'_, J, S>) {
         if news.switched {
             self.requests.tunnel();
         }

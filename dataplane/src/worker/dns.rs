@@ -199,7 +199,7 @@ impl<P: Port> Worker<P> {
             self.hits.denied(cause);
             return Err(Verdict::Refuse(DropReason::DnsNameRefused, Answer::NameRefused));
         }
-        self.hits.request(Some(cause), None);
+        self.hits.request([&cause]);
         // Without a place to note the query its answer could not be told from a forged one.
         let names = self.pod_names(telling.port).ok_or(Verdict::Drop(DropReason::MidStream))?;
         names.ask(found.id, &question, now);

@@ -60,8 +60,12 @@ impl<P: Port> Worker<P> {
         if let Some(stream) = stream {
             // Only what its receiver will accept is shown to a stream; the long way knows what to do with other segments.
             let is_intact = was_partial || plain.is_intact(transport, pseudo_header);
-            let segment = plain_segment(found.direction, plain, transport);
-            let Some(segment) = segment.filter(|_| is_intact) else { return Err(frame) };
+            if !is_intact {
+                return Err(frame);
+            }
+            let Some(segment) = plain_segment(found.direction, plain, transport) else {
+                return Err(frame);
+            };
             shown = Some((stream.take_bare(&segment, now), segment));
         }
         connection.last_seen = now;

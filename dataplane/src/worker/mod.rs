@@ -189,7 +189,10 @@ pub struct Worker<P> {
     clock: Clock,
     /// The time of this turn.
     now: Tick,
-    /// In a count of this worker's own: every turn takes one, and one that all workers share would travel between their cores.
+    #[expect(
+        clippy::redundant_allocation,
+        reason = "every turn takes a count, and one that all workers share would travel between their cores"
+    )]
     world: Arc<Arc<World>>,
     ports: Ports<P>,
     pool: Pool,

@@ -353,10 +353,8 @@ impl<'a> Said<'a> {
         if self.length.is_some() {
             return Err(HttpRefusal::LengthRepeated);
         }
-        if !line.has_plain_space() {
-            return Err(HttpRefusal::FramingSpace);
-        }
-        self.length = Some(length(line.value()).ok_or(HttpRefusal::LengthInvalid)?);
+        let value = line.plain_value().ok_or(HttpRefusal::FramingSpace)?;
+        self.length = Some(length(value).ok_or(HttpRefusal::LengthInvalid)?);
         Ok(())
     }
 
@@ -365,10 +363,7 @@ impl<'a> Said<'a> {
         if self.chunked {
             return Err(HttpRefusal::EncodingRepeated);
         }
-        if !line.has_plain_space() {
-            return Err(HttpRefusal::FramingSpace);
-        }
-        if line.value() != b"chunked" {
+        if line.plain_value().ok_or(HttpRefusal::FramingSpace)? != b"chunked" {
             return Err(HttpRefusal::EncodingUnsupported);
         }
         self.chunked = true;

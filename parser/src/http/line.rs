@@ -42,10 +42,11 @@ impl<'a> FieldLine<'a> {
         trim(self.after_colon())
     }
 
-    /// Whether at most one SP, and nothing else, stands around the value.
-    pub(super) fn has_plain_space(&self) -> bool {
+    /// The same, if at most one SP before it, and nothing else, stands around it.
+    pub(super) fn plain_value(&self) -> Option<&'a [u8]> {
         let raw = self.after_colon();
-        !matches!(raw.strip_prefix(b" ").unwrap_or(raw), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+        let value = raw.strip_prefix(b" ").unwrap_or(raw);
+        (!matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])).then_some(value)
     }
 
     fn after_colon(&self) -> &'a [u8] {
@@ -291,7 +292,8 @@ mod tests {
         ] {
             let (found, rest) = field_line(line).unwrap();
             assert_eq!(found.name(), b"A");
-            assert_eq!((found.value(), found.has_plain_space()), (value, plain), "{line:?}");
+            assert_eq!(found.value(), value, "{line:?}");
+            assert_eq!(found.plain_value(), plain.then_some(value), "{line:?}");
             assert_eq!((found.len(), rest), (line.len(), &b""[..]));
         }
     }

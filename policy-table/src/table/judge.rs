@@ -270,49 +270,51 @@ impl Table {
     ) -> HttpVerdict {
         scratch.for_epoch(self.epoch);
         let (mut report, mut audited) = (false, None);
-        let mut granted = [None, None];
-        let wanted = [
-            (Direction::Egress, access.inspect_egress, access.tried.egress, access.egress),
-            (Direction::Ingress, access.inspect_ingress, access.tried.ingress, access.ingress),
-        ];
-        for ((direction, inspected, tried, cause), grant) in wanted.into_iter().zip(&mut granted) {
-            if !inspected {
+        let (mut egress, mut ingress) = (None, None);
+        for direction in [Direction::Egress, Direction::Ingress] {
+            if !access.inspects(direction) {
                 continue;
             }
-            let Some(cause) = cause.filter(|_| access.epoch == self.epoch) else {
+            let (at, tried, grant) = match direction {
+                Direction::Egress => (&access.egress, access.tried.egress, &mut egress),
+                Direction::Ingress => (&access.ingress, access.tried.ingress, &mut ingress),
+            };
+            let Some(at) = at.as_ref().filter(|_| access.epoch == self.epoch) else {
                 let cause =
                     Cause { side: 0, slot: 0, peer: Identity::UNKNOWN, kind: CauseKind::Stale };
                 return HttpVerdict::Deny { direction, cause };
             };
             // The cause holds whichever of the destination's identities an inspecting rule was for; all of them count.
             let (peer, names) = match direction {
-                Direction::Egress => (access.destination, access.names),
-                Direction::Ingress => (cause.peer, Names::NONE),
+                Direction::Egress => (access.destination, &access.names),
+                Direction::Ingress => (at.peer, &Names::NONE),
             };
-            match self.request(cause, peer, &names, request, scratch) {
-                Ok((cause, wants_report)) => {
-                    *grant = Some(cause);
-                    report |= wants_report;
-                }
-                Err(cause) if tried => audited = audited.or(Some((direction, cause))),
-                Err(cause) => return HttpVerdict::Deny { direction, cause },
+            if let Some((kind, peer, wants_report)) =
+                self.request(at, peer, names, request, scratch)
+            {
+                *grant = Some(Cause { kind, peer, ..*at });
+                report |= wants_report;
+                continue;
             }
+            let cause = Cause { kind: CauseKind::NoRequest, ..*at };
+            if !tried {
+                return HttpVerdict::Deny { direction, cause };
+            }
+            audited = audited.or(Some((direction, cause)));
         }
-        let [egress, ingress] = granted;
         HttpVerdict::Allow { egress, ingress, report, audited }
     }
 
-    /// One direction's answer to a request, with whether a rule wants something reported.
+    /// Why one direction lets a request pass, for whom, and whether a rule wants something reported; `None` if it does not.
     fn request(
         &self,
-        at: Cause,
+        at: &Cause,
         peer: Identity,
         names: &Names,
         request: &HttpRequest<'_>,
         scratch: &mut HttpScratch,
-    ) -> Result<(Cause, bool), Cause> {
-        let denied = Cause { kind: CauseKind::NoRequest, ..at };
-        let slot = self.slot(at.side, at.slot).ok_or(denied)?;
+    ) -> Option<(CauseKind, Identity, bool)> {
+        let slot = self.slot(at.side, at.slot)?;
         let mut found: Option<(u32, Identity)> = None;
         let mut report = false;
         if let Some(http) = &slot.http {
@@ -328,13 +330,11 @@ impl Table {
             });
         }
         if let Some((place, peer)) = found {
-            return Ok((Cause { kind: CauseKind::Http(place), peer, ..at }, report));
+            return Some((CauseKind::Http(place), peer, report));
         }
         // A rule without HTTP for this peer allows every request on the port.
-        if let Some(peer) = self.find(slot.allowed, peer, names) {
-            return Ok((Cause { kind: CauseKind::Allowed, peer, ..at }, false));
-        }
-        Err(denied)
+        let peer = self.find(slot.allowed, peer, names)?;
+        Some((CauseKind::Allowed, peer, false))
     }
 
     /// Whoever is in a set of a peer's identity and those of its names.

@@ -7,9 +7,7 @@ use parser::{
     http::{HttpRefusal, RequestHead},
     tcp::TcpFlags,
 };
-use policy_table::{
-    Access, Direction as PolicyDirection, HttpRequest, HttpScratch, HttpVerdict, Table,
-};
+use policy_table::{Access, HttpRequest, HttpScratch, HttpVerdict, Table};
 
 use crate::{
     connection::Judgement,
@@ -95,20 +93,15 @@ impl PolicyJudge<'_> {
 impl Judge for PolicyJudge<'_> {
     fn judge(&mut self, head: &RequestHead<'_>) -> Ruling {
         let verdict = self.verdict(head);
-        let (allowed, audited, direction, cause) = match verdict {
-            HttpVerdict::Allow { audited: Some((direction, cause)), .. } => {
-                (true, true, Some(direction), Some(cause))
-            }
+        let (allowed, audited) = match &verdict {
+            HttpVerdict::Allow { audited: Some(_), .. } => (true, true),
             HttpVerdict::Allow { egress, ingress, .. } => {
-                self.hits.request(egress, ingress);
-                let egress = egress.map(|cause| (PolicyDirection::Egress, cause));
-                let told = ingress.map(|cause| (PolicyDirection::Ingress, cause)).or(egress);
-                let (direction, cause) = told.unzip();
-                (true, false, direction, cause)
+                self.hits.request(egress.iter().chain(ingress));
+                (true, false)
             }
-            HttpVerdict::Deny { direction, cause } => {
-                self.hits.denied(cause);
-                (false, false, Some(direction), Some(cause))
+            HttpVerdict::Deny { cause, .. } => {
+                self.hits.denied(*cause);
+                (false, false)
             }
         };
         self.requests.allowed += u64::from(allowed);
@@ -117,6 +110,7 @@ impl Judge for PolicyJudge<'_> {
         // Allowed requests are told only to those who listen: at line rate they would be all that we do.
         if !allowed || audited || self.reporting.observers.following.load(Ordering::Relaxed) {
             let text = RequestText::new(head.method, head.host, head.path_and_query);
+            let (direction, cause) = verdict.told().unzip();
             self.tell(Happening::Request { allowed, audited, text, direction, cause });
         }
         if allowed { Ruling::Allow } else { Ruling::Deny }
