@@ -189,7 +189,11 @@ pub struct Worker<P> {
     clock: Clock,
     /// The time of this turn.
     now: Tick,
-    world: Arc<World>,
+    #[expect(
+        clippy::redundant_allocation,
+        reason = "every turn takes a count, and one that all workers share would travel between their cores"
+    )]
+    world: Arc<Arc<World>>,
     ports: Ports<P>,
     pool: Pool,
     batch: Vec<Frame>,
@@ -232,7 +236,7 @@ impl<P: Port> Worker<P> {
             id,
             clock,
             now: Tick::default(),
-            world: Arc::new(World::new(0, None, Vec::new(), Vec::new())),
+            world: Arc::new(Arc::new(World::new(0, None, Vec::new(), Vec::new()))),
             ports: Ports::default(),
             pool,
             batch: Vec::with_capacity(BATCH),
@@ -492,7 +496,7 @@ impl<P: Port> Worker<P> {
         {
             let _nobody = self.reporting.hits.send(hits);
         }
-        self.world = world;
+        self.world = Arc::new(world);
     }
 
     /// How things are.

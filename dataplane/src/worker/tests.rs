@@ -630,7 +630,7 @@ fn only_so_many_packets_wait_for_a_silent_pod() {
 #[test]
 fn nothing_passes_before_a_first_snapshot() {
     let mut rig = Rig::new("");
-    rig.worker.world = Arc::new(World::new(9, None, Vec::new(), Vec::new()));
+    rig.worker.world = Arc::new(Arc::new(World::new(9, None, Vec::new(), Vec::new())));
     assert!(rig.send(TIEFIGHTER, &bytes(&tiefighter_syn())).is_empty());
 }
 
