@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use crate::prefetch::prefetch;
+
 #[derive(Clone, Copy, Debug)]
 struct Span {
     /// Client position of the first byte.
@@ -64,6 +66,14 @@ impl Kept {
     /// Whether everything stored passed in the client's own segments.
     pub(super) fn is_pinned(&self) -> bool {
         self.store.as_ref().is_none_or(|store| store.spans.iter().all(|span| !span.owned))
+    }
+
+    /// Asks for the memory that so many bytes will be appended to, as far as there is some.
+    pub(super) fn prefetch(&self, bytes: usize) {
+        if let Some(Store { bytes: kept, .. }) = self.store.as_deref() {
+            let room = kept.capacity().saturating_sub(kept.len());
+            prefetch(kept.as_ptr().wrapping_add(kept.len()), bytes.min(room));
+        }
     }
 
     /// Appends bytes whose position is at or after everything stored.

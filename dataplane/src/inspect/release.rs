@@ -124,6 +124,8 @@ impl Stream {
         around: &mut Around<'_, J, S>,
     ) {
         let mut at = fresh.start;
+        // Most of it is a head, of which a copy will be kept. While it is read and judged, the memory for that comes.
+        self.kept.prefetch(fresh.len());
         while let Some(rest) = payload.get(at..fresh.end).filter(|rest| !rest.is_empty()) {
             let gate = self.gate_open(around.limits);
             let step =
