@@ -99,6 +99,11 @@ impl Inbox {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// How many parcels wait.
+    pub fn len(&self) -> usize {
+        self.parcels.len()
+    }
+
     /// Whether no parcel waits.
     pub fn is_empty(&self) -> bool {
         self.parcels.is_empty()

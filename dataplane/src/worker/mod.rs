@@ -303,8 +303,11 @@ impl<P: Port> Worker<P> {
             progress = Progress::Worked;
             self.process_batch(&world, std::iter::repeat((port, false)), now);
         }
-        while self.process_parcels(&world, now) == Progress::Worked {
+        // Those that wait now and no more: whoever floods this worker with parcels must not keep it from its own ports.
+        let waiting = self.workers.get(usize::from(self.id.0)).map_or(0, |inbox| inbox.len());
+        for _ in 0..waiting.div_ceil(BATCH) {
             progress = Progress::Worked;
+            self.process_parcels(&world, now);
         }
         self.wake_streams(&world, now);
         self.connections.expire(now, EXPIRY_BUDGET);
@@ -315,14 +318,12 @@ impl<P: Port> Worker<P> {
     }
 
     /// At most a batch of what other workers hand on.
-    fn process_parcels(&mut self, world: &World, now: Tick) -> Progress {
+    fn process_parcels(&mut self, world: &World, now: Tick) {
         let mut notes = std::mem::take(&mut self.notes);
-        let mut progress = Progress::Idle;
         while notes.len() < BATCH
             && let Some(parcel) =
                 self.workers.get(usize::from(self.id.0)).and_then(|inbox| inbox.pop())
         {
-            progress = Progress::Worked;
             match parcel {
                 Parcel::Judge { frame, port, settled } => {
                     self.batch.push(frame);
@@ -338,7 +339,6 @@ impl<P: Port> Worker<P> {
         }
         self.process_batch(world, notes.drain(..), now);
         self.notes = notes;
-        progress
     }
 
     /// The packets of the batch. `notes` has for each the port that it came in on, and whether it is settled.

@@ -303,3 +303,22 @@ fn who_answers_an_opening_is_asked_of_its_other_end() {
     assert!(is_asked(&mut pair, &bytes(&answer)));
     assert!(pair.members[1].worker.connections.is_empty());
 }
+
+#[test]
+fn a_turn_takes_the_parcels_that_wait_when_it_begins() {
+    // The other worker's inbox is this one's, so what it hands on comes while it takes parcels.
+    let inbox = inbox();
+    let homes = [WorkerId(0), WorkerId(1), WorkerId(0), WorkerId(0)];
+    let inboxes = vec![Arc::clone(&inbox), Arc::clone(&inbox)];
+    let mut rig = Rig::member(WorkerId(0), homes, inboxes, "", settings(false));
+    let early = Segment {
+        flags: TcpFlags::ACK,
+        ..syn(envelope(DEATHSTAR, "10.0.0.2", "10.0.0.1"), 80, 40000)
+    };
+    let frame = rig.worker.pool.packet(&bytes(&early)).unwrap();
+    inbox.push(Parcel::Judge { frame, port: DEATHSTAR, settled: false }).unwrap();
+    assert_eq!(rig.worker.turn(), Progress::Worked);
+    assert!(rig.collect().is_empty() && inbox.len() == 1);
+    assert_eq!(rig.worker.turn(), Progress::Worked);
+    assert_eq!(rig.collect().len(), 1);
+}
