@@ -5,6 +5,9 @@
 #[expect(dead_code, unused_imports, reason = "the engine without the worker that calls all of it")]
 mod inspect;
 
+#[path = "../../dataplane/src/prefetch.rs"]
+mod prefetch;
+
 #[path = "../src/stream.rs"]
 mod check;
 
